@@ -1,0 +1,8 @@
+"""`python -m gateway` is `headgate`."""
+
+import sys
+
+from gateway.cli import main
+
+
+sys.exit(main())

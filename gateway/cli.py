@@ -1,0 +1,97 @@
+"""The command `headgate`: what to do, and how it ended.
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 69 a listener cannot be opened,
+78 the configuration cannot be used (the last two as sysexits.h has them).
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from gateway import __version__, mock
+from gateway.errors import BindError, ConfigError
+
+
+EX_UNAVAILABLE = 69
+EX_CONFIG = 78
+# libuv resolves names in four threads, of which uvloop takes two at a time; one slow
+# name server must not hold up the other upstreams.  Read when the first thread starts.
+RESOLVER_THREADS = "16"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    os.environ.setdefault("UV_THREADPOOL_SIZE", RESOLVER_THREADS)
+    args = _parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except ConfigError as error:
+        print(error.message, file=sys.stderr)
+        return EX_CONFIG
+    except BindError as error:
+        print(f"headgate: {error.message}", file=sys.stderr)
+        return EX_UNAVAILABLE
+    except KeyboardInterrupt:
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="headgate", description="The edge gateway for LLM token streams."
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="run the gateway")
+    serve.add_argument("--config", required=True, metavar="FILE", help="the TOML file")
+    serve.add_argument("--log-format", choices=["json", "text"], help="instead of the file's")
+    serve.set_defaults(run=_serve)
+
+    check = commands.add_parser("check", help="say whether a configuration can be used")
+    check.add_argument("file", metavar="FILE")
+    check.set_defaults(run=_check)
+
+    demo = commands.add_parser("demo", help="run the gateway before a bundled mock provider")
+    demo.set_defaults(run=_demo)
+
+    provider = commands.add_parser("mock", help="run the bundled mock provider")
+    mock.add_arguments(provider)
+    provider.set_defaults(run=mock.main)
+
+    version = commands.add_parser("version", help="print the version")
+    version.set_defaults(run=_version)
+    return parser
+
+
+def _serve(args: argparse.Namespace) -> int:
+    # Imported where they are used: `check` and `version` need no event loop, and work
+    # where the compiled part is not built.
+    from gateway.config import load
+    from gateway.server import serve
+
+    config = load(args.config)
+    for warning in config.warnings:
+        print(warning, file=sys.stderr)
+    return serve(config, log_format=args.log_format or config.server.log_format)
+
+
+def _check(args: argparse.Namespace) -> int:
+    from gateway.config import load
+
+    config = load(args.file)
+    for warning in config.warnings:
+        print(warning, file=sys.stderr)
+    models, upstreams = len(config.models), len(config.upstreams)
+    print(f"{args.file}: good ({upstreams} upstreams, {models} models)")
+    return 0
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from gateway.demo import run
+
+    return run()
+
+
+def _version(args: argparse.Namespace) -> int:
+    print(f"headgate {__version__}")
+    return 0

@@ -1,0 +1,126 @@
+"""Open a connection to an upstream: name, address, TLS, all within one deadline."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from gateway.errors import UpstreamUnavailable
+from gateway.resolver import Resolver
+from gateway.upstream import UpstreamConnection
+
+
+# Seconds before the next address is tried beside one that does not answer (RFC 8305 §8).
+STAGGER = 0.25
+# Seconds for TLS to say goodbye; we abort, so nobody waits for it.
+SHUTDOWN_TIMEOUT = 1.0
+
+OnLost = Callable[[UpstreamConnection], None]
+
+
+def tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """Return the context for one upstream: the system's roots, or only those of `ca_file`.
+
+    Raises:
+        OSError: `ca_file` cannot be read, or holds no certificate.
+    """
+    context = ssl.create_default_context(cafile=ca_file)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+class Dialer:
+    """Opens connections to one upstream."""
+
+    def __init__(
+        self,
+        name: str,
+        host: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None,
+        timeout: float,
+        resolver: Resolver,
+        loop: asyncio.AbstractEventLoop,
+        on_connected: Callable[[float], None],
+    ) -> None:
+        self._name = name
+        self._host = host
+        self._port = port
+        self._tls = tls
+        self._timeout = timeout  # seconds for everything
+        self._resolver = resolver
+        self._loop = loop
+        self._on_connected = on_connected  # told the seconds it took
+
+    async def __call__(self, on_lost: OnLost) -> UpstreamConnection:
+        """Return a new connection.
+
+        Raises:
+            UpstreamUnavailable: with `kind` dns, connect, connect_timeout or tls.
+        """
+        began = self._loop.time()
+        try:
+            async with asyncio.timeout(self._timeout):
+                addresses = await self._resolver.resolve(self._host)
+                connection = await self._race(addresses, on_lost)
+        except TimeoutError as error:
+            raise self._failed("does not answer", "connect_timeout") from error
+        except ssl.SSLError as error:
+            raise self._failed(f"TLS failed: {error.reason or error}", "tls") from error
+        except OSError as error:
+            raise self._failed(error.strerror or str(error), "connect") from error
+        self._on_connected(self._loop.time() - began)
+        return connection
+
+    def _failed(self, why: str, kind: str) -> UpstreamUnavailable:
+        return UpstreamUnavailable(f"upstream {self._name}: {why}", kind=kind)
+
+    async def _race(self, addresses: tuple[str, ...], on_lost: OnLost) -> UpstreamConnection:
+        """Connect to the first address that answers, starting one every STAGGER."""
+        if len(addresses) == 1:
+            return await self._connect(addresses[0], on_lost)
+        waiting = list(addresses)
+        running: set[asyncio.Task[UpstreamConnection]] = set()
+        done: set[asyncio.Task[UpstreamConnection]] = set()
+        try:
+            while True:
+                if waiting:
+                    running.add(self._loop.create_task(self._connect(waiting.pop(0), on_lost)))
+                done, running = await asyncio.wait(
+                    running,
+                    timeout=STAGGER if waiting else None,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                for task in tuple(done):
+                    if task.exception() is None:
+                        done.discard(task)
+                        return task.result()
+                if not running and not waiting:
+                    return done.pop().result()  # raises: all failed
+        finally:
+            for task in running | done:
+                task.add_done_callback(_drop)
+                task.cancel()
+
+    async def _connect(self, address: str, on_lost: OnLost) -> UpstreamConnection:
+        options: dict[str, Any] = {}
+        if self._tls is not None:
+            options = {
+                "ssl": self._tls,
+                "server_hostname": self._host,
+                "ssl_handshake_timeout": self._timeout,
+                "ssl_shutdown_timeout": SHUTDOWN_TIMEOUT,
+            }
+        _, connection = await self._loop.create_connection(
+            partial(UpstreamConnection, self._loop, on_lost), address, self._port, **options
+        )
+        return connection
+
+
+def _drop(task: "asyncio.Task[UpstreamConnection]") -> None:
+    """Drop a connection that came second."""
+    with contextlib.suppress(asyncio.CancelledError, OSError):
+        task.result().abort()

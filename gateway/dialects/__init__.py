@@ -1,0 +1,1 @@
+"""The wire formats of requests and stream events, one module each."""

@@ -1,0 +1,292 @@
+"""Every error the gateway knows, in one tree.
+
+    GatewayError                    500  internal_error
+     ├─ ConfigError                 the operator's file is wrong; exit status 78
+     ├─ BindError                   a listener cannot be opened; exit status 69
+     ├─ ClientError                 400  the client's request is at fault
+     │   ├─ MalformedRequest        400  not HTTP as RFC 9112 has it; the connection closes
+     │   ├─ RouteNotFound           404
+     │   ├─ ModelNotFound           404  model_not_found
+     │   ├─ MethodNotAllowed        405  carries Allow
+     │   ├─ RequestTimeout          408
+     │   ├─ RequestTooLarge         413  request_too_large
+     │   ├─ TargetTooLong           414
+     │   ├─ UnsupportedMedia        415
+     │   ├─ ExpectationFailed       417
+     │   ├─ Misdirected             421  the Host is not one of ours
+     │   ├─ HeadTooLarge            431
+     │   ├─ NotImplementedHere      501
+     │   └─ VersionNotSupported     505
+     ├─ Overloaded                  503  overloaded; carries Retry-After
+     ├─ BadChunk                    body framing that RFC 9112 §7.1 does not allow, either side
+     ├─ BodyTooLong                 a body beyond the limit its reader set, either side
+     └─ UpstreamError               502  the provider, or the way to it, is at fault
+         ├─ UpstreamUnavailable     502  upstream_unavailable: name, connect, TLS, reset
+         ├─ UpstreamProtocolError   502  upstream_protocol_error: not HTTP, not SSE, too large
+         │   └─ EventTooLong        an event outgrew its limit
+         ├─ UpstreamTimeout         504  upstream_timeout: first event, idle, total
+         ├─ UpstreamAnswer          the provider's own error answer, passed through
+         ├─ UpstreamRefused         the provider's own error, given as the first event of a 200
+         └─ StreamInterrupted       the stream broke after its first event; told in the stream
+
+A class knows its HTTP status, the `type` and `code` of the OpenAI error object,
+and whether the same request may succeed a little later (`transient`).  `kind` is
+the closed set of words used as a metric label; it never holds text from outside.
+"""
+
+from typing import ClassVar
+
+import orjson
+
+
+class GatewayError(Exception):
+    """Something the gateway tells a client, or its operator, in plain words."""
+
+    status: int = 500
+    type: ClassVar[str] = "server_error"  # of the OpenAI error object, as `code`
+    code: str | None = "internal_error"
+    kind: str = "internal"
+    source: ClassVar[str] = "gateway"
+    transient: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after: int | None = None  # seconds, where waiting helps
+        self.media = b"application/json"  # content type of `payload`
+
+    def body(self) -> dict[str, object]:
+        """Return the OpenAI error object, `{"error": {...}}`."""
+        return {
+            "error": {
+                "message": self.message,
+                "type": self.type,
+                "param": self.param,
+                "code": self.code,
+            }
+        }
+
+    def payload(self) -> bytes:
+        """Return what a client is sent: `body` as JSON."""
+        return orjson.dumps(self.body())
+
+
+class ConfigError(GatewayError):
+    """The configuration cannot be used as it stands."""
+
+    code = "config_error"
+
+
+class BindError(GatewayError):
+    """A listening socket cannot be opened."""
+
+    code = "bind_error"
+
+
+class ClientError(GatewayError):
+    """The request cannot be served as the client sent it."""
+
+    status = 400
+    type = "invalid_request_error"
+    code: str | None = None
+    kind = "client"
+
+
+class MalformedRequest(ClientError):
+    """The bytes are not an HTTP/1.1 request; nothing after them can be trusted."""
+
+    code = "malformed_request"
+
+
+class RouteNotFound(ClientError):
+    """No route has this path."""
+
+    status = 404
+    code = "not_found"
+
+
+class ModelNotFound(ClientError):
+    """No configured model has this name."""
+
+    status = 404
+    code = "model_not_found"
+
+
+class MethodNotAllowed(ClientError):
+    """The path exists, under other methods."""
+
+    status = 405
+    code = "method_not_allowed"
+
+    def __init__(self, message: str, *, allow: str) -> None:
+        super().__init__(message)
+        self.allow = allow  # the value of the Allow field
+
+
+class RequestTimeout(ClientError):
+    """The request did not arrive in time."""
+
+    status = 408
+    code = "request_timeout"
+    transient = True
+
+
+class RequestTooLarge(ClientError):
+    """The body is larger than this route takes."""
+
+    status = 413
+    code = "request_too_large"
+
+
+class TargetTooLong(ClientError):
+    """The request line is longer than its limit."""
+
+    status = 414
+    code = "uri_too_long"
+
+
+class UnsupportedMedia(ClientError):
+    """The body is encoded in a way this gateway does not take."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class ExpectationFailed(ClientError):
+    """The client expects something other than 100-continue."""
+
+    status = 417
+    code = "expectation_failed"
+
+
+class Misdirected(ClientError):
+    """The Host names a server that this one is not."""
+
+    status = 421
+    code = "misdirected_request"
+
+
+class HeadTooLarge(ClientError):
+    """The fields of the head are too many or too large."""
+
+    status = 431
+    code = "head_too_large"
+
+
+class NotImplementedHere(ClientError):
+    """A method or transfer coding that this server does not have."""
+
+    status = 501
+    code = "not_implemented"
+
+
+class VersionNotSupported(ClientError):
+    """An HTTP version other than 1.0 and 1.1."""
+
+    status = 505
+    code = "http_version_not_supported"
+
+
+class Overloaded(GatewayError):
+    """No room for this request now; it may be sent again."""
+
+    status = 503
+    code = "overloaded"
+    kind = "overloaded"
+    transient = True
+
+    def __init__(self, message: str, *, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class BadChunk(GatewayError):
+    """A message body is not framed as RFC 9112 §6–7 want; the reader says whose fault it is."""
+
+
+class BodyTooLong(GatewayError):
+    """A message body is longer than its reader takes."""
+
+
+class UpstreamError(GatewayError):
+    """The provider, or the way to it, failed."""
+
+    status = 502
+    type = "upstream_error"
+    code = "upstream_unavailable"
+    kind = "upstream"
+
+    def __init__(self, message: str, *, kind: str | None = None) -> None:
+        super().__init__(message)
+        if kind is not None:
+            self.kind = kind
+
+
+class UpstreamUnavailable(UpstreamError):
+    """No answer could be had: name, connection, TLS, or a reset before the head."""
+
+    kind = "connect"
+    transient = True
+
+
+class UpstreamProtocolError(UpstreamError):
+    """What the provider sent is not what HTTP or SSE allow, or goes past a limit."""
+
+    code = "upstream_protocol_error"
+    kind = "protocol"
+
+
+class EventTooLong(UpstreamProtocolError):
+    """One event outgrew its limit."""
+
+    kind = "event_too_long"
+
+
+class UpstreamTimeout(UpstreamError):
+    """The provider was silent for too long."""
+
+    status = 504
+    code = "upstream_timeout"
+    kind = "timeout"
+    transient = True
+
+
+class UpstreamAnswer(UpstreamError):
+    """The provider answered with an error of its own; its status and body are the client's."""
+
+    source = "upstream"
+
+    def __init__(self, status: int, media: bytes, payload: bytes) -> None:
+        super().__init__(f"the upstream answered {status}")
+        self.status = status
+        self.kind = "status_429" if status == 429 else f"status_{status // 100}xx"
+        self.media = media
+        self._payload = payload
+
+    def payload(self) -> bytes:
+        """Return the provider's body, byte for byte."""
+        return self._payload
+
+
+class UpstreamRefused(UpstreamError):
+    """The provider answered 200 and then an error as its first event."""
+
+    kind = "inband_error"
+    source = "upstream"
+
+    def __init__(self, status: int, error: dict[str, object]) -> None:
+        super().__init__(str(error.get("message") or "the upstream reported an error"))
+        self.status = status
+        self.error = error
+
+    def body(self) -> dict[str, object]:
+        """Return the provider's own error object."""
+        return {"error": self.error}
+
+
+class StreamInterrupted(UpstreamError):
+    """The provider's stream ended before its terminal event."""
+
+    code = "stream_interrupted"
+    kind = "truncated"

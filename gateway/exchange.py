@@ -1,0 +1,195 @@
+"""One request to one provider, from the queue to the last byte of the answer.
+
+The exchange owns its connection: whoever makes one must `close` it in a `finally`.
+Closing gives the connection back to the pool, for reuse only if `clean` was set.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from gateway._sseparse import BodyDecoder
+from gateway.alarm import Alarm
+from gateway.errors import (
+    BadChunk,
+    BodyTooLong,
+    GatewayError,
+    UpstreamProtocolError,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from gateway.guard import ResponseHead
+from gateway.provider import Provider
+from gateway.upstream import Sink, UpstreamConnection
+
+
+class Exchange:
+    """A request on its way, and its time limits."""
+
+    __slots__ = (
+        "_alarm", "_began", "_clock", "_connection", "_keep_alive", "_loop", "_paused", "_provider",
+        "clean", "last", "retried", "sent", "waited",
+    )  # fmt: skip
+
+    def __init__(
+        self, provider: Provider, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]
+    ) -> None:
+        self.clean = False  # the answer ended as HTTP says; nothing is left on the wire
+        self.retried = False
+        self.waited = 0.0  # seconds in the queue and connecting
+        self.sent = 0.0  # when the request was written; 0 before
+        self.last = 0.0  # when the answer last got on; kept by whoever takes it
+        self._provider = provider
+        self._loop = loop
+        self._clock = clock
+        self._began = clock()
+        self._connection: UpstreamConnection | None = None
+        self._alarm: Alarm | None = None
+        self._keep_alive = False
+        self._paused = False
+
+    async def ask(self, request: bytes) -> ResponseHead:
+        """Send a POST and return its answer's head, final and judged.
+
+        A kept-alive connection may have died unnoticed; if it gave not one byte, the
+        request goes out once more on a fresh one.
+
+        Raises:
+            Overloaded, UpstreamUnavailable, UpstreamTimeout, UpstreamProtocolError.
+        """
+        try:
+            return await self._send(request, fresh=False)
+        except UpstreamUnavailable:
+            stale = self._connection
+            if stale is None or stale.used == 1 or stale.answered:
+                raise
+            self._give_back()
+            self.retried = True
+            return await self._send(request, fresh=True)
+
+    def deliver(self, sink: Sink) -> None:
+        """Give the body, as it comes off the wire, to `sink`."""
+        if self._connection is not None:
+            self._connection.deliver(sink)
+
+    async def collect(self, head: ResponseHead, limit: int) -> bytes:
+        """Return the whole body.
+
+        Raises:
+            UpstreamProtocolError: it is longer than `limit`, badly framed, or cut.
+            UpstreamTimeout: it came to a halt.
+        """
+        collector = Collector(self, head.framing, limit)
+        self.deliver(collector)
+        return await collector.whole
+
+    def heard(self) -> None:
+        """Note that the answer got on just now."""
+        self.last = self._clock()
+
+    def pause(self) -> None:
+        """Stop reading the answer; its time limits wait, but for the total."""
+        self._paused = True
+        if self._connection is not None and self._connection.valve is not None:
+            self._connection.valve.pause()
+
+    def resume(self) -> None:
+        """Read on."""
+        self._paused = False
+        self.heard()
+        if self._connection is not None and self._connection.valve is not None:
+            self._connection.valve.resume()
+
+    def close(self) -> None:
+        """Give the connection back, or drop it.  May be called twice."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        self._give_back()
+
+    async def _send(self, request: bytes, *, fresh: bool) -> ResponseHead:
+        asked = self._clock()
+        self._connection = await self._provider.pool.acquire(fresh=fresh)
+        self.sent = self._clock()
+        self.waited += self.sent - asked
+        if self._alarm is None:
+            due = self._loop.time() + self._provider.timeouts.first_event
+            self._alarm = Alarm(self._loop, self._ring, due)
+        head = await self._connection.send(request, "POST")
+        self._keep_alive = head.keep_alive
+        return head
+
+    def _give_back(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._provider.pool.release(connection, reusable=self.clean and self._keep_alive)
+
+    def _ring(self, now: float) -> float | None:
+        """Fail the exchange at a time limit, or say when to look again."""
+        limits = self._provider.timeouts
+        total = self._began + limits.total
+        if self._paused:
+            due, what = now + limits.idle, "idle"
+        elif self.last:
+            due, what = self.last + limits.idle, "idle"
+        else:
+            due, what = self.sent + limits.first_event, "first_event"
+        if total < due:
+            due, what = total, "total"
+        if now < due:
+            return due
+        if self._connection is not None:
+            name = self._provider.name
+            message = f"upstream {name}: {what} timeout after {getattr(limits, what):g} s"
+            self._connection.fail(UpstreamTimeout(message, kind=f"{what}_timeout"))
+        return None
+
+
+class Collector:
+    """The sink of a body that is wanted whole."""
+
+    __slots__ = ("_decoder", "_exchange", "_parts", "whole")
+
+    def __init__(self, exchange: Exchange, framing: int, limit: int) -> None:
+        self.whole: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._exchange = exchange
+        self._decoder = BodyDecoder(framing, limit)
+        self._parts: list[bytes] = []
+        if self._decoder.ended:
+            self._complete()
+
+    def data(self, data: bytes) -> None:
+        """Take bytes; those after the end make the connection worthless."""
+        if self.whole.done():
+            self._exchange.clean = False
+            return
+        self._exchange.heard()
+        try:
+            self._parts.append(self._decoder.feed(data))
+        except BodyTooLong as error:
+            self._break(UpstreamProtocolError(error.message, kind="body_too_long"))
+        except BadChunk as error:
+            self._break(UpstreamProtocolError(error.message, kind="framing"))
+        else:
+            if self._decoder.ended:
+                self._complete()
+
+    def lost(self, error: GatewayError | None) -> None:
+        """End a body that lasts until the connection closes; any other was cut."""
+        if error is not None:
+            self._break(error)
+            return
+        try:
+            self._decoder.eof()
+        except BadChunk:
+            self._break(UpstreamProtocolError("the upstream's answer was cut", kind="truncated"))
+        else:
+            self._complete()
+
+    def _complete(self) -> None:
+        if not self.whole.done():
+            self._exchange.clean = not self._decoder.surplus
+            self.whole.set_result(b"".join(self._parts))
+
+    def _break(self, error: GatewayError) -> None:
+        if not self.whole.done():
+            self.whole.set_exception(error)

@@ -1,0 +1,420 @@
+"""HTTP/1.1 towards clients: one protocol per socket, one writer per socket.
+
+    HEAD     a request head is awaited or arriving
+    BODY     its body is arriving
+    BUSY     the application has the request; a pipelined one waits its turn
+    LINGER   a refusal is out and the write side shut; what still comes is read and
+             dropped, so that a reset cannot overtake the answer
+    CLOSED   the transport is gone
+
+The guard judges heads, the compiled decoder bodies, both before anything acts on
+them.  While the application has a request the socket is still read, never paused: a
+paused transport sees neither FIN nor RST, and a client that went away must end its
+upstream at once.
+"""
+
+import asyncio
+import contextlib
+import re
+import time
+from collections.abc import Callable
+from enum import Enum
+from math import inf
+from typing import Protocol, cast
+from wsgiref.handlers import format_date_time
+
+from gateway._sseparse import BodyDecoder
+from gateway.alarm import Alarm
+from gateway.errors import (
+    BadChunk,
+    BodyTooLong,
+    ClientError,
+    GatewayError,
+    MalformedRequest,
+    Overloaded,
+    RequestTimeout,
+    RequestTooLarge,
+)
+from gateway.flow import WRITE_HIGH, WRITE_LOW
+from gateway.guard import HeadReader, RequestHead, read_request
+from gateway.reply import STATUS_LINES, Reply
+from gateway.roster import Roster
+
+
+# Seconds for a head to arrive in all, from the accept or its first byte (design §8).
+HEAD_TIMEOUT = 10.0
+# Seconds between two reads of a body: a phone in a tunnel, not a slow loris.
+BODY_TIMEOUT = 10.0
+# Seconds an idle connection is kept: longer than the 60 s of common load balancers.
+IDLE_TIMEOUT = 75.0
+# Seconds in which a client that stopped reading must take at least one byte.
+STALL_TIMEOUT = 30.0
+# Seconds for a refused client to read its answer before the socket goes.
+LINGER_TIMEOUT = 2.0
+# Bytes of a next request taken while one is being served; a client that sends more
+# loses keep-alive, since pausing the socket would blind us to its leaving.
+PIPELINE_LIMIT = 64 * 1024
+# Connections above the limit that are still told why; the rest are just dropped.
+OVERLOAD_ANSWERS = 256
+# A client's request id is echoed and logged: bounded, and safe in a field and a line.
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
+CONTINUE = STATUS_LINES[100] + b"\r\n"
+
+
+class Phase(Enum):
+    HEAD = "head"
+    BODY = "body"
+    BUSY = "busy"
+    LINGER = "linger"
+    CLOSED = "closed"
+
+
+class Request:
+    """One complete request."""
+
+    __slots__ = ("body", "client", "head", "id", "received")
+
+    def __init__(
+        self, head: RequestHead, body: bytes, *, id: str, client: str, received: float
+    ) -> None:
+        self.head = head
+        self.body = body
+        self.id = id
+        self.client = client  # address, for the log
+        self.received = received  # when its last byte was here; seconds of Host.clock
+
+
+class Route(Protocol):
+    """What a head leads to, known before its body is read."""
+
+    @property
+    def max_body(self) -> int:
+        """Bytes of body this route takes."""
+
+    def handle(self, request: Request, reply: Reply) -> None:
+        """Answer, now or later, through `reply`; a GatewayError raised here is its answer."""
+
+
+class Host:
+    """What all connections of one listener share."""
+
+    def __init__(
+        self,
+        route: Callable[[RequestHead], Route],
+        *,
+        limit: int,
+        request_id: Callable[[], str],
+        on_refused: Callable[[GatewayError, RequestHead | None, str, str], None],
+        on_crash: Callable[[Exception], None],
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.route = route  # raises ClientError
+        self.limit = limit  # connections above which new ones are told 503
+        self.request_id = request_id
+        # A request never reached its route: why, its head if there is one, id, client.
+        self.on_refused = on_refused
+        self.on_crash = on_crash  # a defect of ours: the client gets a bare 500
+        self.clock = clock
+        self.draining = False
+        self.connections: Roster[HttpConnection] = Roster()
+        self._wall = wall
+        self._date = (0, b"")  # second, field
+
+    def date(self) -> bytes:
+        """Return the Date field (RFC 9110 §6.6.1), rendered once a second."""
+        second = int(self._wall())
+        if second != self._date[0]:
+            self._date = (second, b"date: " + format_date_time(second).encode() + b"\r\n")
+        return self._date[1]
+
+    def drain(self) -> None:
+        """Give up keep-alive: idle connections close now, busy ones after their answer."""
+        self.draining = True
+        for connection in self.connections:
+            connection.retire()
+
+
+class HttpConnection(asyncio.Protocol):
+    """One client socket."""
+
+    __slots__ = (
+        "_alarm", "_deadline", "_decoder", "_early", "_head", "_host", "_keep_alive", "_loop",
+        "_parts", "_phase", "_reader", "_refused", "_reply", "_route", "_taken", "_transport",
+        "_written", "client", "paused",
+    )  # fmt: skip
+
+    def __init__(self, host: Host, loop: asyncio.AbstractEventLoop) -> None:
+        self.client = ""
+        self._host = host
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None  # between made and lost
+        self._phase = Phase.HEAD
+        self._reader = HeadReader()
+        self._keep_alive = True
+        self._refused = False  # what follows cannot be read as a request
+        # The request that is arriving.
+        self._head: RequestHead | None = None
+        self._route: Route | None = None
+        self._decoder: BodyDecoder | None = None
+        self._parts: list[bytes] = []
+        # The request that is being answered, and the bytes that came after it.
+        self._reply: Reply | None = None
+        self._early = b""
+        # Loop time by which this phase must be over.
+        self._deadline = loop.time() + HEAD_TIMEOUT
+        # Bytes given to the transport, and of them the kernel's, as of the last look.
+        self._written = 0
+        self._taken = 0
+        self.paused = False  # the client takes nothing more for now
+        self._alarm = Alarm(loop, self._ring, self._deadline)
+
+    # What the transport says.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # A cast, since uvloop's transports do not derive from asyncio's.
+        self._transport = transport = cast(asyncio.Transport, transport)
+        transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
+        peer = transport.get_extra_info("peername")
+        self.client = peer[0] if isinstance(peer, tuple) else "unix"
+        connections = self._host.connections
+        connections.add(self)
+        if len(connections) > self._host.limit + OVERLOAD_ANSWERS:
+            self.abort()
+        elif len(connections) > self._host.limit:
+            self._refuse(Overloaded("too many connections; try again in a moment"))
+
+    def data_received(self, data: bytes) -> None:
+        if self._phase is Phase.BUSY:
+            self._keep_early(data)
+        elif self._phase is Phase.HEAD or self._phase is Phase.BODY:
+            if self._early:
+                data, self._early = self._early + data, b""
+            self._read(data)
+
+    def eof_received(self) -> None:
+        if self._phase is Phase.BODY or (self._phase is Phase.HEAD and self._reader.pending):
+            self._refuse(MalformedRequest("the request ended before it was complete"))
+        # A half-closed client cannot be told from one that left (faults row 26).
+        self._gone()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._phase = Phase.CLOSED
+        self._transport = None
+        self._host.connections.discard(self)
+        self._alarm.cancel()
+        self._gone()
+
+    def pause_writing(self) -> None:
+        self.paused = True
+        self._taken = -1  # the first look only notes where it stands
+        self._alarm.sooner(self._loop.time() + STALL_TIMEOUT / 2)
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        if self._reply is not None and self._reply.on_writable is not None:
+            self._reply.on_writable()
+
+    # Reading requests.
+
+    def _read(self, data: bytes) -> None:
+        """Take requests out of `data` for as long as each is answered at once."""
+        try:
+            while data:
+                rest = self._read_head(data) if self._phase is Phase.HEAD else data
+                if rest is not None:
+                    rest = self._read_body(rest)
+                if rest is None:
+                    return
+                self._dispatch()
+                if self._phase is not Phase.HEAD:
+                    self._early = rest
+                    return
+                data = rest
+        except ClientError as error:
+            self._refuse(error)
+
+    def _read_head(self, data: bytes) -> bytes | None:
+        """Return what follows the head, or None if more of it is needed."""
+        reader = self._reader
+        begun = reader.pending
+        raw = reader.feed(data)
+        if raw is None:
+            if not begun and reader.pending:
+                self._enter(Phase.HEAD, HEAD_TIMEOUT)
+            return None
+        head = self._head = read_request(raw)
+        # After an upgrade that was not taken, intermediaries disagree on what follows.
+        self._keep_alive = head.keep_alive and not head.upgrade
+        route = self._route = self._host.route(head)
+        if head.framing > route.max_body:
+            raise RequestTooLarge(f"the body is larger than {route.max_body} bytes")
+        self._decoder = BodyDecoder(head.framing, route.max_body)
+        self._parts = []
+        self._phase = Phase.BODY
+        if head.expect_continue and head.framing and not reader.rest:
+            self.write(CONTINUE)
+        return reader.rest
+
+    def _read_body(self, data: bytes) -> bytes | None:
+        """Return what follows the body, or None if more of it is needed."""
+        decoder = self._decoder
+        assert decoder is not None
+        try:
+            part = decoder.feed(data)
+        except BadChunk as error:
+            raise MalformedRequest(error.message) from error
+        except BodyTooLong as error:
+            raise RequestTooLarge(error.message) from error
+        if part:
+            self._parts.append(part)
+        if decoder.ended:
+            return decoder.surplus
+        self._enter(Phase.BODY, BODY_TIMEOUT)
+        return None
+
+    def _dispatch(self) -> None:
+        """Hand the complete request to its route."""
+        head, route = self._head, self._route
+        assert head is not None and route is not None
+        body = b"".join(self._parts)
+        reply = self._begin_reply()
+        request = Request(
+            head, body, id=reply.request_id, client=self.client, received=self._host.clock()
+        )
+        try:
+            route.handle(request, reply)
+        except GatewayError as error:
+            reply.error(error)
+        except Exception as error:
+            self._host.on_crash(error)
+            reply.error(GatewayError("internal error"))
+
+    def _begin_reply(self) -> Reply:
+        """Enter BUSY; a stream lives for minutes, so the request's bytes are let go here."""
+        head = self._head
+        reply = Reply(
+            self,
+            self._request_id(),
+            method=head.method if head else "",
+            http10=head.http10 if head else False,
+        )
+        self._reply = reply
+        self._head = self._route = self._decoder = None
+        self._parts = []
+        self._phase = Phase.BUSY
+        self._deadline = inf
+        return reply
+
+    def _request_id(self) -> str:
+        given = self._head.get(b"x-request-id") if self._head else b""
+        if given and REQUEST_ID.fullmatch(given):
+            return given.decode("ascii")
+        return self._host.request_id()
+
+    def _keep_early(self, data: bytes) -> None:
+        if len(self._early) + len(data) > PIPELINE_LIMIT:
+            self._keep_alive = False
+            self._refused = True
+        if not self._refused:
+            self._early += data
+
+    # Writing answers: the Wire of a Reply.
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether another request may follow on this connection."""
+        return self._keep_alive and not self._host.draining
+
+    def date(self) -> bytes:
+        """Return the Date field."""
+        return self._host.date()
+
+    def write(self, data: bytes) -> None:
+        """Write, unless the client is gone."""
+        if self._transport is not None:
+            self._written += len(data)
+            self._transport.write(data)
+
+    def answered(self) -> None:
+        """Go on with the next request, or close: the reply is complete."""
+        self._reply = None
+        if self._phase is not Phase.BUSY:
+            return
+        if self._refused:
+            self._linger()
+        elif not self.keep_alive:
+            self.close()
+        else:
+            self._enter(Phase.HEAD, IDLE_TIMEOUT)
+            if self._early:
+                # Not now: a thousand pipelined requests must not nest a thousand calls.
+                self._loop.call_soon(self._read_early)
+
+    def retire(self) -> None:
+        """Close now if no request is under way; the next answer closes otherwise."""
+        if self._phase is Phase.HEAD and not self._reader.pending and not self._early:
+            self.close()
+
+    def close(self) -> None:
+        """Close once everything written is out."""
+        if self._transport is not None:
+            self._enter(Phase.LINGER, LINGER_TIMEOUT)
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Drop the connection and what is unsent."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _read_early(self) -> None:
+        early, self._early = self._early, b""
+        if early and self._phase is Phase.HEAD:
+            self._read(early)
+
+    def _refuse(self, error: GatewayError) -> None:
+        """Answer a request that cannot be read, and trust nothing that follows it."""
+        self._keep_alive = False
+        self._refused = True
+        head = self._head
+        reply = self._begin_reply()
+        reply.error(error)
+        self._host.on_refused(error, head, reply.request_id, self.client)
+
+    def _linger(self) -> None:
+        self._enter(Phase.LINGER, LINGER_TIMEOUT)
+        if self._transport is not None and self._transport.can_write_eof():
+            with contextlib.suppress(OSError, RuntimeError):  # it may be closing already
+                self._transport.write_eof()
+
+    def _gone(self) -> None:
+        """Tell whoever is answering that nobody listens."""
+        reply, self._reply = self._reply, None
+        if reply is not None and reply.on_gone is not None:
+            reply.on_gone()
+
+    # Time.
+
+    def _enter(self, phase: Phase, timeout: float) -> None:
+        self._phase = phase
+        self._deadline = self._loop.time() + timeout
+        self._alarm.sooner(self._deadline)
+
+    def _ring(self, now: float) -> float | None:
+        if self._transport is not None and (waiting := self._transport.get_write_buffer_size()):
+            return self._ring_unsent(now, waiting)
+        if now < self._deadline:
+            return None if self._deadline == inf else self._deadline
+        if self._phase is Phase.BODY or (self._phase is Phase.HEAD and self._reader.pending):
+            self._refuse(RequestTimeout("the request did not arrive in time"))
+            return self._deadline
+        self.close()
+        return None
+
+    def _ring_unsent(self, now: float, waiting: int) -> float:
+        """Cut a client that took nothing between two looks, whatever the phase."""
+        taken = self._written - waiting
+        if taken == self._taken:
+            self.abort()
+        self._taken = taken
+        return now + STALL_TIMEOUT

@@ -1,0 +1,108 @@
+"""Live logs: who fills each, who reads it, and what one means for the other.
+
+A reader has no queue.  It is a cursor: it is woken when there is more, takes what
+it can from the log, and says how far it got.  A producer never waits for a reader,
+except where the bytes that nobody has read yet reach LOG_HIGH.
+"""
+
+import os
+from typing import Protocol
+
+from gateway._sseparse import Batch
+from gateway.errors import GatewayError
+from gateway.eventlog import EventLog, State
+
+
+# Unread bytes above which the upstream is paused: minutes of text, yet a thousand
+# clients that stopped reading cannot fill a small machine.
+LOG_HIGH = 1024 * 1024
+# …and below which it goes on, so that it does not flap at the border.
+LOG_LOW = LOG_HIGH // 2
+
+
+class Reader(Protocol):
+    """What the hub asks of a reader."""
+
+    cursor: int  # number of the last entry it has taken
+
+    def wake(self) -> None:
+        """Take what is new: entries, or the end."""
+
+
+class Producer(Protocol):
+    """What the hub asks of the relay that fills a log."""
+
+    def pause(self) -> None:
+        """Stop reading the upstream."""
+
+    def resume(self) -> None:
+        """Go on reading the upstream."""
+
+    def cancel(self, reason: str) -> None:
+        """End the generation now: nobody wants it."""
+
+
+class Live:
+    """One log with its producer and its readers."""
+
+    __slots__ = ("_paused", "_producer", "_readers", "log")
+
+    def __init__(self, log: EventLog, producer: Producer) -> None:
+        self.log = log
+        self._producer = producer
+        self._readers: list[Reader] = []
+        self._paused = False  # the producer, by us
+
+    def publish(self, batch: Batch) -> None:
+        """Append a batch and wake every reader."""
+        self.log.append(batch)
+        for reader in self._readers:
+            reader.wake()
+        if self.log.held > LOG_HIGH and not self._paused:
+            self._paused = True
+            self._producer.pause()
+
+    def close(self, state: State, reason: str, fault: GatewayError | None = None) -> None:
+        """Close the log, once, and let every reader see its end."""
+        if self.log.close(state, reason, fault):
+            for reader in tuple(self._readers):  # a reader leaves when it has seen the end
+                reader.wake()
+
+    def follow(self, reader: Reader) -> None:
+        """Add a reader; it is woken from now on."""
+        self._readers.append(reader)
+
+    def advanced(self) -> None:
+        """A reader took entries: forget what all have, let the producer go on."""
+        log = self.log
+        log.trim(min(reader.cursor for reader in self._readers))
+        if self._paused and log.held < LOG_LOW:
+            self._paused = False
+            self._producer.resume()
+
+    def leave(self, reader: Reader) -> None:
+        """Remove a reader; when the last one leaves an open log, its generation is cancelled."""
+        if reader in self._readers:
+            self._readers.remove(reader)
+        if not self._readers and not self.log.closed:
+            self._producer.cancel("disconnect")
+
+
+class Hub:
+    """The live logs by id."""
+
+    def __init__(self) -> None:
+        self._live: dict[str, Live] = {}
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def open(self, producer: Producer) -> Live:
+        """Create an empty log for `producer` to fill, under an id nobody can guess."""
+        log = EventLog("gen_" + os.urandom(12).hex())
+        live = self._live[log.id] = Live(log, producer)
+        return live
+
+    def forget(self, live: Live) -> None:
+        """Drop a log whose generation is over.  May be called twice."""
+        self._live.pop(live.log.id, None)

@@ -1,0 +1,302 @@
+"""Every way to spoil a reply, in one table from name to a small function.
+
+A fault changes a Reply before it is played, at one of two places: `blocks`, the
+events or the document before framing, or `wire`, all that goes over the socket,
+the head being its first piece.  A fault about events leaves a document alone.
+One that strikes after `at` pieces strikes at the last if there are fewer.
+"""
+
+import zlib
+from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import chain, repeat
+
+from .answers import DONE, error
+from .exchange import Exchange
+from .options import BadOption, Options
+from .replies import EVENT_STREAM, End, Pieces, Reply, error_reply
+
+
+Fault = Callable[[Reply, Options, Exchange], None]
+
+_GARBAGE = b"\x16\x03\x01\x02\x00\x01\x00\xfc this is not HTTP\r\n\r\n\x00\xff\xfe"
+_HTML = b"<!doctype html><title>Sign in</title><h1>Please sign in to the hotel network</h1>\n"
+_SURPLUS = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+_INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
+_BIG_PIECE = b"x" * 50_000
+_BIG_PIECES = 200  # 10 MB
+
+
+def find(name: str) -> Fault:
+    """Return the fault of this name, `status-NNN` included.
+
+    Raises:
+        BadOption: there is none.
+    """
+    kind, _, status = name.partition("-")
+    if kind == "status" and status.isdecimal() and 200 <= int(status) <= 599:
+        return _error(int(status), "the mock was asked for this status", "mock_error")
+    if name not in FAULTS:
+        raise BadOption("fault", f"unknown: {name[:40]!r}; known are {', '.join(FAULTS)}")
+    return FAULTS[name]
+
+
+# --- another answer
+
+
+def _replace(reply: Reply, other: Reply, options: Options) -> None:
+    """Say what the other reply says, at once."""
+    reply.status, reply.content_type, reply.fields = other.status, other.content_type, other.fields
+    reply.blocks, reply.framing = other.blocks, options.framing or other.framing
+    reply.delay = reply.interval = 0.0
+
+
+def _error(status: int, message: str, kind: str, code: str | None = None) -> Fault:
+    def fault(reply: Reply, options: Options, exchange: Exchange) -> None:
+        _replace(reply, error_reply(status, message, kind=kind, code=code), options)
+        if status == 429:
+            reply.fields["retry-after"] = options.retry_after
+
+    return fault
+
+
+def _html(reply: Reply, options: Options, exchange: Exchange) -> None:
+    _replace(reply, Reply([_HTML], content_type="text/html"), options)
+
+
+def _redirect(reply: Reply, options: Options, exchange: Exchange) -> None:
+    # Where clouds keep their machines' credentials: the address an SSRF is after.
+    location = {"location": "http://169.254.169.254/"}
+    _replace(reply, Reply([], status=302, fields=location), options)
+
+
+# --- the connection and the bytes on it
+
+
+def _ahead(pieces: Iterator[bytes], at: int) -> Generator[bytes, None, bytes]:
+    """Yield the first `at` pieces, but never the last; return the one that comes next."""
+    held = next(pieces, b"")
+    for _ in range(at):
+        following = next(pieces, None)
+        if following is None:
+            break
+        yield held
+        held = following
+    return held
+
+
+def _instead(*pieces: bytes | End) -> Fault:
+    """Send these, and nothing of the reply."""
+
+    def fault(reply: Reply, options: Options, exchange: Exchange) -> None:
+        reply.wire = lambda _: iter(pieces)
+
+    return fault
+
+
+def _stale(reply: Reply, options: Options, exchange: Exchange) -> None:
+    if exchange.reused:
+        reply.wire = lambda _: iter((End.CLOSE,))
+
+
+def _stall_head(reply: Reply, options: Options, exchange: Exchange) -> None:
+    reply.wire = lambda pieces: iter((next(pieces), End.HANG))
+
+
+def _after(ending: Callable[[bytes], Iterable[bytes | End]]) -> Fault:
+    """End with `ending(the piece that would come next)`, after the head and `at` pieces."""
+
+    def fault(reply: Reply, options: Options, exchange: Exchange) -> None:
+        def wire(pieces: Iterator[bytes]) -> Pieces:
+            yield next(pieces)
+            struck = yield from _ahead(pieces, options.at)
+            yield from ending(struck)
+
+        reply.wire = wire
+
+    return fault
+
+
+def _bad_chunk(reply: Reply, options: Options, exchange: Exchange) -> None:
+    reply.framing = "chunked"
+    _after(lambda struck: (b"0x1g; no chunk size\r\n", struck, End.CLOSE))(reply, options, exchange)
+
+
+def _extra(reply: Reply, options: Options, exchange: Exchange) -> None:
+    def wire(pieces: Iterator[bytes]) -> Pieces:
+        held = next(pieces)
+        for piece in pieces:
+            yield held
+            held = piece
+        # In one packet with the end, so that no reader can miss it.
+        yield held + _SURPLUS
+
+    reply.wire = wire
+
+
+def _interim(reply: Reply, options: Options, exchange: Exchange) -> None:
+    reply.wire = lambda pieces: chain(repeat(_INTERIM, options.count), pieces)
+
+
+def _drip(reply: Reply, options: Options, exchange: Exchange) -> None:
+    reply.wire = lambda pieces: (piece[i : i + 1] for piece in pieces for i in range(len(piece)))
+    reply.burst = 1
+
+
+def _onebyte(reply: Reply, options: Options, exchange: Exchange) -> None:
+    _drip(reply, options, exchange)
+    reply.interval = 0.0
+
+
+def _early_close(reply: Reply, options: Options, exchange: Exchange) -> None:
+    reply.close = True
+
+
+def _close_idle(reply: Reply, options: Options, exchange: Exchange) -> None:
+    reply.then = End.CLOSE
+
+
+def _deaf(reply: Reply, options: Options, exchange: Exchange) -> None:
+    reply.deaf = True
+
+
+# --- the events
+
+
+def _events(change: Callable[[Iterator[bytes], int], Iterable[bytes]]) -> Fault:
+    """Make of the blocks of a stream what `change(blocks, at)` makes of them."""
+
+    def fault(reply: Reply, options: Options, exchange: Exchange) -> None:
+        if reply.content_type == EVENT_STREAM:
+            reply.blocks = change(iter(reply.blocks), options.at)
+
+    return fault
+
+
+def _each(change: Callable[[bytes], bytes]) -> Fault:
+    return _events(lambda blocks, at: map(change, blocks))
+
+
+def _but(unwanted: bytes) -> Fault:
+    return _events(lambda blocks, at: (block for block in blocks if unwanted not in block))
+
+
+def _amid(*inserted: bytes) -> Fault:
+    def change(blocks: Iterator[bytes], at: int) -> Iterator[bytes]:
+        struck = yield from _ahead(blocks, at)
+        yield from (*inserted, struck)
+        yield from blocks
+
+    return _events(change)
+
+
+def _first(blocks: Iterator[bytes], at: int) -> Iterator[bytes]:
+    yield from _ahead(blocks, at)
+
+
+def _truncate(reply: Reply, options: Options, exchange: Exchange) -> None:
+    if reply.content_type == EVENT_STREAM:
+        reply.blocks = _first(iter(reply.blocks), options.at)
+    else:
+        reply.blocks = [block[: len(block) // 2] for block in reply.blocks]
+
+
+def _error_at(at: int | None) -> Fault:
+    """Tell of an error in the stream after so many events, and end it there without [DONE]."""
+    failure = error("the model has failed", kind="server_error", code="mock_failure")
+
+    def fault(reply: Reply, options: Options, exchange: Exchange) -> None:
+        if reply.content_type == EVENT_STREAM:
+            before = _first(iter(reply.blocks), options.at if at is None else at)
+            reply.blocks = chain(before, (b"data: %b\n\n" % failure,))
+        else:
+            reply.blocks = [failure]
+
+    return fault
+
+
+def _big_line(reply: Reply, options: Options, exchange: Exchange) -> None:
+    if reply.content_type == EVENT_STREAM:
+        before = _first(iter(reply.blocks), options.at)
+        reply.blocks = chain(before, (b"data: ",), repeat(_BIG_PIECE, _BIG_PIECES))
+        reply.interval = 0.0
+
+
+def _numbered(blocks: Iterator[bytes], at: int) -> Iterator[bytes]:
+    return (b"id: %d\n%b" % (number, block) for number, block in enumerate(blocks))
+
+
+def _marked(blocks: Iterator[bytes], at: int) -> Iterator[bytes]:
+    return chain((b"\xef\xbb\xbf" + next(blocks),), blocks)
+
+
+def _inside_characters(blocks: Iterator[bytes], at: int) -> Iterator[bytes]:
+    for block in blocks:
+        cut = next((i + 1 for i, byte in enumerate(block) if byte >= 0x80), len(block) // 2)
+        yield block[:cut]
+        yield block[cut:]
+
+
+def _split_utf8(reply: Reply, options: Options, exchange: Exchange) -> None:
+    reply.blocks = _inside_characters(iter(reply.blocks), options.at)
+    reply.burst = 1
+    if reply.content_type != EVENT_STREAM:
+        reply.framing = "chunked"
+
+
+def _gzip(reply: Reply, options: Options, exchange: Exchange) -> None:
+    def packed(blocks: Iterable[bytes]) -> Iterator[bytes]:
+        coder = zlib.compressobj(wbits=31)
+        for block in blocks:
+            yield coder.compress(block) + coder.flush(zlib.Z_SYNC_FLUSH)
+        yield coder.flush()
+
+    reply.fields["content-encoding"] = "gzip"
+    reply.blocks = packed(reply.blocks)
+
+
+FAULTS: dict[str, Fault] = {
+    # another answer
+    "400": _error(400, "the mock was asked to refuse", "invalid_request_error"),
+    "401": _error(401, "Incorrect API key provided", "invalid_request_error", "invalid_api_key"),
+    "429": _error(429, "Rate limit reached", "requests", "rate_limit_exceeded"),
+    "500": _error(500, "The server had an error", "server_error"),
+    "503": _error(503, "The engine is currently overloaded", "server_error", "overloaded"),
+    "html": _html,
+    "redirect": _redirect,
+    # the connection
+    "refuse": _instead(End.RESET),
+    "close": _instead(End.CLOSE),
+    "stale": _stale,
+    "garbage": _instead(_GARBAGE, End.CLOSE),
+    "stall-first": _instead(End.HANG),
+    "stall-head": _stall_head,
+    "stall-mid": _after(lambda struck: (End.HANG,)),
+    "hangup": _after(lambda struck: (End.CLOSE,)),
+    "cut": _after(lambda struck: (struck[: len(struck) // 2], End.RESET)),
+    "bad-chunk": _bad_chunk,
+    "extra": _extra,
+    "100-continue": _interim,
+    "onebyte": _onebyte,
+    "drip": _drip,
+    "early-close": _early_close,
+    "close-idle": _close_idle,
+    "deaf": _deaf,
+    # the events
+    "truncate": _truncate,
+    "no-done": _but(DONE),
+    "no-finish": _but(b'"finish_reason":"'),
+    "error-first": _error_at(0),
+    "error-mid": _error_at(None),
+    "garbage-mid": _amid(b"<html>502 Bad Gateway</html>\n\x00\xff\n\n"),
+    "bad-json": _amid(b'data: {"choices": [oops\n\n'),
+    "bad-utf8": _amid(b'data: {"choices":[{"index":0,"delta":{"content":"\xc3\x28\xff"}}]}\n\n'),
+    "big-line": _big_line,
+    "crlf": _each(lambda block: block.replace(b"\n", b"\r\n")),
+    "cr": _each(lambda block: block.replace(b"\n", b"\r")),
+    "bom": _events(_marked),
+    "comments": _each(lambda block: b": keep-alive\n\n\n" + block),
+    "event-names": _each(lambda block: b"event: message\n" + block),
+    "ids": _events(_numbered),
+    "split-utf8": _split_utf8,
+    "gzip": _gzip,
+}

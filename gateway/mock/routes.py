@@ -1,0 +1,99 @@
+"""Request → reply."""
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from . import answers, faults
+from .exchange import Exchange
+from .options import BadOption, Options
+from .replies import EVENT_STREAM, Reply, error_reply
+
+
+_PREFIX = "mock-"  # of header fields that are options
+
+
+def reply_to(exchange: Exchange, defaults: Options, number: int) -> Reply:
+    """Return what to reply, spoilt by the fault that was asked for."""
+    route = _ROUTES.get((exchange.method, exchange.path.partition("?")[0]))
+    if route is None:
+        return error_reply(404, f"Invalid URL ({exchange.method} {exchange.path[:200]})")
+    try:
+        exchange.json = _decoded(exchange.body)
+        options = defaults.changed_by(_asked(exchange))
+        fault = faults.find(options.fault) if options.fault else None
+    except (BadOption, orjson.JSONDecodeError) as error:
+        return error_reply(400, str(error))
+    reply = route(exchange, options, number)
+    reply.number = number
+    reply.framing = options.framing or reply.framing
+    if fault is not None:
+        fault(reply, options, exchange)
+    reply.delay += options.first_delay
+    return _suited(reply, exchange)
+
+
+def _suited(reply: Reply, exchange: Exchange) -> Reply:
+    """Frame and end the reply as the client's version of HTTP, and its wishes, allow."""
+    old = exchange.version == "HTTP/1.0"
+    if old and reply.framing == "chunked":
+        reply.framing = "close"
+    if old or exchange.headers.get("connection", "").lower() == "close":
+        reply.close = True
+    return reply
+
+
+def _decoded(body: bytes) -> dict[str, Any]:
+    document = orjson.loads(body) if body else {}
+    if isinstance(document, dict):
+        return document
+    raise orjson.JSONDecodeError("expected a JSON object", body.decode("latin-1"), 0)
+
+
+def _asked(exchange: Exchange) -> dict[str, object]:
+    """Return the options of one request; those in header fields override the body's."""
+    given = exchange.json.get("mock", {})
+    if not isinstance(given, dict):
+        raise BadOption("mock", "expected an object")
+    fields = {
+        name[len(_PREFIX) :]: value
+        for name, value in exchange.headers.items()
+        if name.startswith(_PREFIX)
+    }
+    return given | fields
+
+
+def _generation(kind: type[answers.Answer]) -> Callable[[Exchange, Options, int], Reply]:
+    def route(exchange: Exchange, options: Options, number: int) -> Reply:
+        answer = kind(exchange, options, number)
+        if exchange.json.get("stream") is True:
+            pace = options.interval
+            return Reply(answer.blocks(), EVENT_STREAM, framing="chunked", interval=pace)
+        reply = Reply([answer.document()])
+        # The whole answer takes as long as its tokens would.
+        reply.delay = exchange.tokens * options.interval
+        return reply
+
+    return route
+
+
+def _embeddings(exchange: Exchange, options: Options, number: int) -> Reply:
+    return Reply([answers.embeddings(exchange.json)])
+
+
+def _models(exchange: Exchange, options: Options, number: int) -> Reply:
+    return Reply([answers.models()])
+
+
+def _health(exchange: Exchange, options: Options, number: int) -> Reply:
+    return Reply([b"ok\n"], "text/plain")
+
+
+_ROUTES: dict[tuple[str, str], Callable[[Exchange, Options, int], Reply]] = {
+    ("POST", "/v1/chat/completions"): _generation(answers.ChatAnswer),
+    ("POST", "/v1/completions"): _generation(answers.TextAnswer),
+    ("POST", "/v1/embeddings"): _embeddings,
+    ("GET", "/v1/models"): _models,
+    ("GET", "/healthz"): _health,
+}

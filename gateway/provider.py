@@ -1,0 +1,135 @@
+"""One configured upstream at work: its pool, and how its requests and answers look.
+
+Request heads are written from bytes prepared at start; of a client's fields only those
+on a short list go through, of an answer's fields likewise (facts §2.8).  Never a
+client's credentials, never the limits of our own key.
+"""
+
+import asyncio
+import contextlib
+import re
+from email.utils import parsedate_to_datetime
+
+from gateway.config import Upstream
+from gateway.dial import Dialer, tls_context
+from gateway.guard import RequestHead, ResponseHead
+from gateway.metrics import Metrics
+from gateway.pool import Pool
+from gateway.reply import CONTROL, field
+from gateway.resolver import Resolver
+
+
+TO_PROVIDER = (
+    b"openai-organization",
+    b"openai-project",
+    b"openai-beta",
+    b"anthropic-version",
+    b"anthropic-beta",
+    b"idempotency-key",
+)
+TO_CLIENT = frozenset({
+    b"openai-organization",
+    b"openai-project",
+    b"openai-version",
+    b"openai-processing-ms",
+    b"x-generation-id",
+    b"x-should-retry",
+})  # fmt: skip
+# Seconds: above this, SDKs do not wait but give up (design §8).
+MAX_RETRY_AFTER = 60
+DELAY = re.compile(rb"[0-9]{1,18}(\.[0-9]{1,3})?")
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Provider:
+    """What the relay knows of one upstream."""
+
+    def __init__(
+        self,
+        config: Upstream,
+        *,
+        resolver: Resolver,
+        metrics: Metrics,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        url = config.base_url
+        self.name = config.name
+        self.timeouts = config.timeouts
+        self.host = url.host
+        dialer = Dialer(
+            config.name,
+            url.host,
+            url.port,
+            tls=tls_context(config.ca_file) if url.scheme == "https" else None,
+            timeout=config.timeouts.connect,
+            resolver=resolver,
+            loop=loop,
+            on_connected=metrics.upstream(config.name).connect.observe,
+        )
+        self.pool = Pool(
+            config.name,
+            dialer,
+            limit=config.max_connections,
+            patience=config.timeouts.connect,
+            loop=loop,
+        )
+        self._prefix = url.path.encode()
+        self._fixed = _fixed_fields(config)
+
+    def request(self, path: bytes, head: RequestHead, body: bytes, *, stream: bool) -> bytes:
+        """Return a whole POST request to `path`, below the base URL's own path."""
+        accept = b"text/event-stream" if stream else b"application/json"
+        passed = [
+            field(name, value) for name in TO_PROVIDER if (value := head.get(name))
+        ]
+        return b"".join((
+            b"POST ", self._prefix, path, b" HTTP/1.1\r\n",
+            self._fixed,
+            b"accept: ", accept, b"\r\n",
+            *passed,
+            b"content-length: %d\r\n\r\n" % len(body),
+            body,
+        ))  # fmt: skip
+
+
+def _fixed_fields(config: Upstream) -> bytes:
+    """Return the fields that are the same in every request to this upstream."""
+    url = config.base_url
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    if url.port != DEFAULT_PORTS[url.scheme]:
+        host += f":{url.port}"
+    fields = field(b"host", host.encode())
+    for key in config.keys:
+        fields += field(b"authorization", b"Bearer " + key.reveal().encode())
+    # identity: a compressed event stream could not be relayed event by event.
+    return fields + b"content-type: application/json\r\naccept-encoding: identity\r\n"
+
+
+def passed_back(head: ResponseHead) -> bytes:
+    """Return the field lines of an answer that are the client's business."""
+    lines = [
+        field(name, value)
+        for name, value in head.headers
+        if name in TO_CLIENT and not CONTROL.search(value)
+    ]
+    upstream_id = head.get(b"x-request-id") or head.get(b"request-id")
+    if upstream_id and not CONTROL.search(upstream_id):
+        lines.append(field(b"headgate-upstream-request-id", upstream_id))
+    return b"".join(lines)
+
+
+def retry_after(head: ResponseHead, wall: float) -> int | None:
+    """Return how long the provider asks to wait: whole seconds, 1 to MAX_RETRY_AFTER.
+
+    All three forms are read: retry-after-ms, seconds, and a date against `wall`.
+    """
+    seconds = None
+    milliseconds, delay = head.get(b"retry-after-ms"), head.get(b"retry-after")
+    if DELAY.fullmatch(milliseconds):
+        seconds = float(milliseconds) / 1000
+    elif DELAY.fullmatch(delay):
+        seconds = float(delay)
+    elif delay:
+        with contextlib.suppress(ValueError):
+            seconds = parsedate_to_datetime(delay.decode("latin-1")).timestamp() - wall
+    return None if seconds is None else min(MAX_RETRY_AFTER, max(1, round(seconds)))

@@ -1,0 +1,274 @@
+"""The one story: ask the provider, pass on what it says, settle.
+
+A job is one request on its way.  It runs in a task whose every way out closes its
+exchange; `_settle` then runs once, whatever happened, even if the task was cancelled
+before its first step.  Nothing is repeated once a byte of an answer was seen.
+
+    unary.py    the whole answer is collected, so a broken one is a 502, not half an answer
+    stream.py   the answer's events go into a log, whose readers answer the client
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+from gateway.dialects import openai
+from gateway.errors import (
+    GatewayError,
+    Overloaded,
+    StreamInterrupted,
+    UpstreamAnswer,
+    UpstreamError,
+    UpstreamProtocolError,
+    UpstreamTimeout,
+)
+from gateway.exchange import Exchange
+from gateway.guard import ResponseHead
+from gateway.http1 import Request
+from gateway.hub import Hub
+from gateway.logs import Log, RequestRecord
+from gateway.metrics import Metrics
+from gateway.provider import Provider, passed_back, retry_after
+from gateway.reply import Reply
+from gateway.roster import Roster
+
+
+# Bytes of a provider's error page; nobody reads more of it.
+MAX_ERROR = 1024 * 1024
+# Counted and logged when the client left before any status was sent; nginx's number.
+CLIENT_LEFT = 499
+
+
+class Stage(Enum):
+    """Where a job stands; also the `phase` in which a client leaves."""
+
+    QUEUED = "queued"  # no connection yet
+    WAITING = "waiting"  # the request is out, nothing of the answer is
+    STREAMING = "streaming"
+
+
+class Desk:
+    """What all jobs share."""
+
+    def __init__(
+        self,
+        *,
+        hub: Hub,
+        metrics: Metrics,
+        log: Log,
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.hub = hub
+        self.metrics = metrics
+        self.log = log
+        self.loop = loop
+        self.clock = clock
+        self.wall = wall
+        self.jobs: Roster[Job] = Roster()
+
+
+class Order:
+    """What a route wants of the relay."""
+
+    __slots__ = ("call", "model", "path", "provider", "route", "target_model")
+
+    def __init__(
+        self,
+        call: openai.Call,
+        *,
+        route: str,
+        path: bytes,
+        model: str,
+        provider: Provider,
+        target_model: str,
+    ) -> None:
+        self.call = call
+        self.route = route  # a label
+        self.path = path  # below the provider's base URL
+        self.model = model  # a label: the configured name
+        self.provider = provider
+        self.target_model = target_model
+
+
+class Job:
+    """One request on its way to a provider and back."""
+
+    __slots__ = (
+        "_desk", "_end", "_error", "_exchange", "_fields", "_first", "_model", "_overhead",
+        "_path", "_provider", "_received", "_reply", "_route", "_stopped", "_task", "_usage",
+        "client",
+    )  # fmt: skip
+
+    def __init__(self, desk: Desk, order: Order, request: Request, reply: Reply) -> None:
+        self.client = request.client
+        self._desk = desk
+        self._route = order.route
+        self._model = order.model
+        self._path = request.head.path
+        self._provider = order.provider
+        self._reply = reply
+        self._received = request.received
+        self._exchange = Exchange(order.provider, desk.loop, desk.clock)
+        self._fields = b""  # of the provider's answer, for the client
+        self._overhead = 0.0  # seconds we added, so far
+        self._first = 0.0  # when the answer, or its first event, was here
+        self._usage: dict[str, Any] | None = None
+        self._end = ""  # how it ended, in a word
+        self._error = ""  # what went wrong, for the log line
+        self._stopped: GatewayError | None = None  # why we ended it ourselves
+
+    def begin(self, order: Order, request: Request) -> None:
+        """Start; from here on the job looks after itself."""
+        wire = order.provider.request(
+            order.path,
+            request.head,
+            openai.upstream_body(order.call, order.target_model),
+            stream=order.call.stream,
+        )
+        self._desk.jobs.add(self)
+        self._task = self._desk.loop.create_task(self._run(wire))
+        self._task.add_done_callback(self._settle)
+
+    @property
+    def stage(self) -> Stage:
+        """Where the job stands."""
+        if self._first:
+            return Stage.STREAMING
+        return Stage.WAITING if self._exchange.sent else Stage.QUEUED
+
+    def cancel(self, reason: str) -> None:
+        """End the job: nobody wants its answer.  The provider's connection drops now."""
+        self._end = self._end or reason
+        self._desk.metrics.disconnect(self.stage.value)
+        self._exchange.close()
+        self._task.cancel()
+
+    def shut_down(self) -> None:
+        """End the job because the process ends; its client is told so."""
+        if self._first:
+            text = "the gateway is shutting down; this answer is not complete"
+            self._stopped = StreamInterrupted(text, kind="shutdown")
+        else:
+            self._stopped = Overloaded("the gateway is shutting down; send the request again")
+        self._exchange.close()
+        self._task.cancel()
+
+    # What the two kinds do in their own way.
+
+    async def _receive(self, head: ResponseHead) -> None:
+        """Take a good answer."""
+        raise NotImplementedError
+
+    def _failed(self, error: GatewayError) -> None:
+        """Tell the client that there is no good answer, or no more of it."""
+        raise NotImplementedError
+
+    def _delivered(self) -> tuple[int, int]:
+        """Return how many events and bytes the client was given."""
+        raise NotImplementedError
+
+    # The story.
+
+    async def _run(self, wire: bytes) -> None:
+        exchange = self._exchange
+        try:
+            head = await exchange.ask(wire)
+            self._overhead = exchange.sent - self._received - exchange.waited
+            self._desk.metrics.overhead_request.observe(self._overhead)
+            self._fields = passed_back(head)
+            if head.status != 200:
+                await self._refused(head)
+            await self._receive(head)
+        finally:
+            exchange.close()
+
+    async def _refused(self, head: ResponseHead) -> None:
+        """Raise the provider's own error, with its body."""
+        if head.status < 400:
+            # A redirect is never followed: it would carry our key to another host.
+            raise UpstreamProtocolError(f"the upstream answered {head.status}", kind="status")
+        body = await self._exchange.collect(head, MAX_ERROR)
+        error = UpstreamAnswer(head.status, head.get(b"content-type") or b"text/plain", body)
+        error.retry_after = retry_after(head, self._desk.wall())
+        raise error
+
+    def _settle(self, task: "asyncio.Task[None]") -> None:
+        """Tell the client of a failure; count and log the request."""
+        self._desk.jobs.discard(self)
+        error = self._stopped if task.cancelled() else task.exception()
+        if error is not None:
+            self._fail(error)
+        self._account()
+
+    def _fail(self, error: BaseException) -> None:
+        if isinstance(error, UpstreamError):
+            self._desk.metrics.upstream_error(self._provider.name, error.kind)
+        if not isinstance(error, GatewayError):
+            self._desk.log.crash(error)
+            error = GatewayError("internal error")
+        self._end = self._end or reason_of(error)
+        self._error = error.message
+        self._failed(error)
+
+    def _account(self) -> None:
+        desk, name = self._desk, self._provider.name
+        duration = desk.clock() - self._received
+        status = self._reply.status or CLIENT_LEFT
+        desk.metrics.request(self._route, self._model, name, status, duration)
+        desk.metrics.ended(self._end)
+        if self._usage:
+            desk.metrics.tokens(self._model, self._usage)
+        if self._exchange.sent:
+            desk.metrics.upstream(name).pool_wait.observe(self._exchange.waited)
+        if self._exchange.retried:
+            desk.metrics.retried()
+        desk.log.request(self._record(status, duration))
+
+    def _record(self, status: int, duration: float) -> RequestRecord:
+        events, size = self._delivered()
+        usage = self._usage or {}
+        return RequestRecord(
+            request_id=self._reply.request_id,
+            client=self.client,
+            route=self._route,
+            method="POST",
+            path=self._path,
+            model=self._model,
+            upstream=self._provider.name,
+            status=status,
+            end=self._end,
+            ttft=self._first - self._received if self._first else None,
+            duration=duration,
+            events=events,
+            tokens_in=usage.get("prompt_tokens"),
+            tokens_out=usage.get("completion_tokens"),
+            bytes=size,
+            overhead=self._overhead,
+            error=self._error,
+        )
+
+    def _answer_fields(self) -> bytes:
+        """Return the fields that an answer to a generation carries besides its own."""
+        ours = self._overhead * 1000
+        theirs = (self._first - self._exchange.sent) * 1000 if self._first else 0.0
+        return self._fields + (
+            b"headgate-overhead-ms: %.3f\r\nserver-timing: gateway;dur=%.3f, upstream;dur=%.3f\r\n"
+            % (ours, ours, theirs)
+        )
+
+
+def reason_of(error: GatewayError) -> str:
+    """Return the word for an end by `error`: the reason of a log, a metric and a log line."""
+    if isinstance(error, StreamInterrupted):
+        return error.kind  # truncated, shutdown
+    if isinstance(error, UpstreamTimeout):
+        return "timeout"
+    if isinstance(error, UpstreamProtocolError):
+        return "protocol"
+    if isinstance(error, UpstreamError):
+        return "upstream_error"
+    return "shutdown" if isinstance(error, Overloaded) else "failed"

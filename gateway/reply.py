@@ -1,0 +1,157 @@
+"""One answer to one client request: heads from prebuilt bytes, bodies framed by hand.
+
+A reply goes one of two ways, once:
+
+    send(status, type, body)                    a whole answer with Content-Length
+    start(status, fields), write(data)…, end()  a stream, chunked for HTTP/1.1
+
+h11 could write both; it costs 30 µs a head and 1.3 µs a chunk, and what is written
+here is made of constants and validated values only: `field` refuses control bytes.
+"""
+
+import re
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Protocol
+
+from gateway._sseparse import chunk
+from gateway.errors import GatewayError, MethodNotAllowed
+
+
+STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
+# A provider may answer with any number; the phrase is optional (RFC 9112 §4).
+BODYLESS = frozenset({204, 304})
+JSON = b"application/json"
+# On every answer that is one body: a cached or sniffed answer is somebody else's answer.
+COMMON = b"cache-control: no-store\r\nx-content-type-options: nosniff\r\n"
+CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def field(name: bytes, value: bytes) -> bytes:
+    """Return one field line.
+
+    Raises:
+        ValueError: the value holds a control byte, so it could forge another field.
+    """
+    if CONTROL.search(value):
+        raise ValueError(f"control byte in the value of {name.decode()}")
+    return b"%b: %b\r\n" % (name, value)
+
+
+def status_line(status: int) -> bytes:
+    """Return the status line of any three-digit status."""
+    return STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+
+
+class Wire(Protocol):
+    """What a reply asks of its connection."""
+
+    paused: bool
+
+    @property
+    def keep_alive(self) -> bool: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def answered(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def date(self) -> bytes: ...
+
+
+class Reply:
+    """The answer to one request.  Its calls are harmless once the client is gone."""
+
+    __slots__ = (
+        "_bodyless", "_chunked", "_http10", "_wire", "bytes_sent", "ended",
+        "on_gone", "on_writable", "request_id", "status",
+    )  # fmt: skip
+
+    def __init__(self, wire: Wire, request_id: str, *, method: str, http10: bool) -> None:
+        self.request_id = request_id
+        self.status = 0  # once a head was written
+        self.bytes_sent = 0  # of the body, before framing
+        self.ended = False
+        # Set by whoever answers: the client left; the client takes more again.
+        self.on_gone: Callable[[], None] | None = None
+        self.on_writable: Callable[[], None] | None = None
+        self._wire = wire
+        self._http10 = http10
+        self._chunked = False
+        self._bodyless = method == "HEAD"
+
+    @property
+    def paused(self) -> bool:
+        """Whether the client takes nothing more for now."""
+        return self._wire.paused
+
+    def send(
+        self, status: int, body: bytes, *, type: bytes = JSON, fields: bytes = b""
+    ) -> None:
+        """Write a whole answer and end the reply."""
+        length = b"" if status in BODYLESS else b"content-length: %d\r\n" % len(body)
+        kind = field(b"content-type", type) if body else b""
+        head = self._head(status, kind + length + COMMON + fields)
+        bare = self._bodyless or status in BODYLESS
+        self.bytes_sent = 0 if bare else len(body)
+        self._wire.write(head if bare else head + body)
+        self._finish()
+
+    def error(self, error: GatewayError, *, fields: bytes = b"") -> None:
+        """Write an error and end the reply."""
+        fields += b"headgate-error-source: " + error.source.encode() + b"\r\n"
+        if error.retry_after is not None:
+            fields += b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (
+                error.retry_after,
+                error.retry_after * 1000,
+            )
+        if isinstance(error, MethodNotAllowed):
+            fields += b"allow: " + error.allow.encode() + b"\r\n"
+        self.send(error.status, error.payload(), type=error.media, fields=fields)
+
+    def start(self, status: int, fields: bytes) -> None:
+        """Write the head of a stream."""
+        self._chunked = not self._http10
+        framing = b"transfer-encoding: chunked\r\n" if self._chunked else b""
+        self._wire.write(self._head(status, framing + fields))
+
+    def write(self, data: bytes) -> None:
+        """Write one piece of a started stream; `data` is not empty."""
+        self.bytes_sent += len(data)
+        self._wire.write(chunk(data) if self._chunked else data)
+
+    def end(self) -> None:
+        """End a started stream as complete."""
+        if self._chunked:
+            self._wire.write(b"0\r\n\r\n")
+        self._finish()
+
+    def abort(self) -> None:
+        """Break the connection: no client may take what it has for a whole answer."""
+        self.ended = True
+        self._wire.abort()
+
+    def _head(self, status: int, fields: bytes) -> bytes:
+        self.status = status
+        wire = self._wire
+        id = self.request_id.encode()
+        # Without chunks the end of the body is the end of the connection (RFC 9112 §6.3).
+        persistent = wire.keep_alive and (self._chunked or b"content-length" in fields)
+        return b"".join((
+            status_line(status),
+            wire.date(),
+            fields,
+            b"x-request-id: ", id, b"\r\nrequest-id: ", id, b"\r\n",
+            self._connection(persistent),
+            b"\r\n",
+        ))  # fmt: skip
+
+    def _connection(self, persistent: bool) -> bytes:
+        if not persistent:
+            return b"connection: close\r\n"
+        return b"connection: keep-alive\r\n" if self._http10 else b""
+
+    def _finish(self) -> None:
+        self.ended = True
+        self._wire.answered()

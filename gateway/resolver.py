@@ -1,0 +1,94 @@
+"""Names to addresses, off the request path.
+
+uvloop resolves in a small thread pool: one slow name server would hold up every
+upstream.  So a name is looked up once at start; later requests use what is known,
+however old, while a fresh look-up runs behind them.  An answer that fails to come
+never takes a known one away.
+"""
+
+import asyncio
+import ipaddress
+import socket
+import time
+from collections.abc import Awaitable, Callable
+
+from gateway.errors import UpstreamUnavailable
+
+
+# Seconds an answer is used before it is looked up again behind the requests: providers
+# move their load balancers about once a minute.
+FRESH = 30.0
+# Seconds a request waits for a name that was never resolved (faults row 4).
+PATIENCE = 2.0
+
+Addresses = tuple[str, ...]
+Lookup = Callable[[str], Awaitable[Addresses]]
+
+
+async def system_lookup(host: str) -> Addresses:
+    """Ask the system for the addresses of `host`, in the order it prefers."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return tuple(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+
+
+def is_literal(host: str) -> bool:
+    """Say whether `host` is an address already."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+class Resolver:
+    """What is known of the names of upstreams."""
+
+    def __init__(
+        self, lookup: Lookup = system_lookup, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.failures = 0
+        self._lookup = lookup
+        self._clock = clock
+        self._known: dict[str, tuple[float, Addresses]] = {}  # looked up when, answer
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    async def resolve(self, host: str) -> Addresses:
+        """Return the addresses of `host`, at once if it was ever resolved.
+
+        Raises:
+            UpstreamUnavailable: the name is not known and could not be resolved.
+        """
+        if is_literal(host):
+            return (host,)
+        known = self._known.get(host)
+        if known is None or self._clock() - known[0] >= FRESH:
+            refresh = self._refresh(host)
+            if known is None:
+                await asyncio.wait({refresh}, timeout=PATIENCE)
+                known = self._known.get(host)
+        if known is None:
+            raise UpstreamUnavailable(f"cannot resolve {host}", kind="dns")
+        return known[1]
+
+    def close(self) -> None:
+        """Stop every look-up that runs."""
+        for task in self._running.values():
+            task.cancel()
+
+    def _refresh(self, host: str) -> "asyncio.Task[None]":
+        """Look `host` up, once at a time however many ask."""
+        task = self._running.get(host)
+        if task is None:
+            task = self._running[host] = asyncio.ensure_future(self._look_up(host))
+        return task
+
+    async def _look_up(self, host: str) -> None:
+        try:
+            addresses = await self._lookup(host)
+            if addresses:
+                self._known[host] = (self._clock(), addresses)
+        except OSError:
+            self.failures += 1
+        finally:
+            del self._running[host]

@@ -1,0 +1,280 @@
+"""The life of one process, and the one place where its objects are built.
+
+    start    names resolved, sockets open, READY
+    serve    until a signal
+    drain    not ready, no new connections; streams go on, up to the drain time
+    stop     what is left ends honestly; everything closes, in order
+"""
+
+import asyncio
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+
+import uvloop
+
+from gateway import __version__
+from gateway.admin import Admin
+from gateway.config import Config
+from gateway.errors import GatewayError, UpstreamUnavailable
+from gateway.guard import RequestHead
+from gateway.http1 import Host, HttpConnection, Route
+from gateway.hub import Hub
+from gateway.logs import Log, RequestRecord, bridged
+from gateway.metrics import Key, Metrics
+from gateway.provider import Provider
+from gateway.relay import Desk
+from gateway.resolver import Resolver
+from gateway.routes import Api
+from gateway.sockets import BACKLOG, Inherited, connection_limit, open_listener, shown
+from gateway.systemd import Notifier, inherited_sockets, watchdog_interval
+from gateway.units import Tcp
+
+
+# Seconds for the last bytes to leave after the last answer is written.
+FLUSH_TIME = 5.0
+# Seconds between looks at how late the loop is.
+LAG_PERIOD = 0.5
+# Connections of the admin listener: a few scrapers and people, never a crowd.
+ADMIN_CONNECTIONS = 64
+
+
+class Server:
+    """One worker: two listeners, the upstreams, and what lies between."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        log: Log,
+        loop: asyncio.AbstractEventLoop,
+        notifier: Notifier,
+        watchdog: float | None,
+        inherited: Inherited,
+    ) -> None:
+        self.addresses: dict[str, list[str]] = {"public": [], "admin": []}  # once started
+        self._config = config
+        self._log = log
+        self._loop = loop
+        self._notifier = notifier
+        self._watchdog = watchdog  # seconds between signs of life
+        self._inherited = inherited
+        self._ready = False
+        self._leaving = asyncio.Event()  # the first signal came
+        self._hurry = asyncio.Event()  # the second
+        self._servers: list[asyncio.Server] = []
+        self._ticks: dict[str, asyncio.TimerHandle] = {}
+        models = [model.name for model in config.models.values()]
+        self._metrics = Metrics(models, config.upstreams)
+        self._resolver = Resolver()
+        self._providers = {
+            name: Provider(upstream, resolver=self._resolver, metrics=self._metrics, loop=loop)
+            for name, upstream in config.upstreams.items()
+        }
+        self._desk = Desk(hub=Hub(), metrics=self._metrics, log=log, loop=loop)
+        api = Api(config, self._providers, self._desk)
+        self._public = self._host(api.route, connection_limit())
+        admin_host = config.server.admin.host if isinstance(config.server.admin, Tcp) else ""
+        admin = Admin(self._metrics, self._checks, admin_host)
+        self._admin = self._host(admin.route, ADMIN_CONNECTIONS)
+        self._lag = 0.0
+        self._watch()
+
+    async def start(self) -> None:
+        """Open everything and say READY.
+
+        Raises:
+            BindError: a listener cannot be opened.
+        """
+        server = self._config.server
+        for address in server.listen:
+            await self._listen("public", self._public, open_listener(address, self._inherited))
+        await self._listen("admin", self._admin, open_listener(server.admin, self._inherited))
+        await asyncio.gather(*(self._resolve(p) for p in self._providers.values()))
+        self._tick_lag(time.monotonic())
+        self._tick_watchdog()
+        self._ready = True
+        self._notifier.ready(f"listening on {', '.join(self.addresses['public'])}")
+        self._log.info("started", version=__version__, pid=os.getpid())
+
+    async def run(self) -> None:
+        """Serve until a signal, then drain; return when all is closed."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self.leave)
+        await self._leaving.wait()
+        await self._drain()
+        await self._stop()
+
+    def leave(self) -> None:
+        """Begin to drain; called again, do not wait for anything."""
+        (self._hurry if self._leaving.is_set() else self._leaving).set()
+
+    # Leaving.
+
+    async def _drain(self) -> None:
+        """Let what is live finish, for the drain time at most."""
+        self._ready = False
+        self._notifier.stopping(f"draining {len(self._desk.jobs)} requests")
+        self._log.info("draining", requests=len(self._desk.jobs))
+        for server in self._servers[: len(self._config.server.listen)]:
+            server.close()
+        self._public.drain()
+        await self._first(self._desk.jobs.empty(), self._hurry.wait(), self._config.server.drain)
+
+    async def _stop(self) -> None:
+        """End what is left, then close in the order in which things depend on each other."""
+        for job in self._desk.jobs:
+            job.shut_down()
+        await self._desk.jobs.empty()
+        await self._first(self._public.connections.empty(), None, FLUSH_TIME)
+        self.close()
+        self._log.info("stopped")
+
+    def close(self) -> None:
+        """Close whatever is open.  May be called twice."""
+        for server in self._servers:
+            server.close()
+        for host in (self._public, self._admin):
+            for connection in host.connections:
+                connection.abort()
+        for provider in self._providers.values():
+            provider.pool.close()
+        self._resolver.close()
+        for tick in self._ticks.values():
+            tick.cancel()
+        self._notifier.close()
+
+    async def _first(
+        self, one: Awaitable[object], other: Awaitable[object] | None, timeout: float
+    ) -> None:
+        """Wait until either is done, `timeout` seconds at most."""
+        tasks = [asyncio.ensure_future(a) for a in (one, other) if a is not None]
+        await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+
+    # Building.
+
+    def _host(self, route: Callable[[RequestHead], Route], limit: int) -> Host:
+        return Host(
+            route,
+            limit=limit,
+            request_id=new_request_id,
+            on_refused=self._refused,
+            on_crash=self._log.crash,
+        )
+
+    async def _listen(self, name: str, host: Host, sockets: list[socket.socket]) -> None:
+        for sock in sockets:
+            sock.setblocking(False)
+            factory = partial(HttpConnection, host, self._loop)
+            server = await self._create_server(factory, sock)
+            self._servers.append(server)
+            self.addresses[name].append(shown(sock))
+            self._log.info("listening", listener=name, address=shown(sock))
+
+    async def _create_server(
+        self, factory: Callable[[], HttpConnection], sock: socket.socket
+    ) -> asyncio.Server:
+        if sock.family == socket.AF_UNIX:
+            return await self._loop.create_unix_server(factory, sock=sock, backlog=BACKLOG)
+        return await self._loop.create_server(factory, sock=sock, backlog=BACKLOG)
+
+    async def _resolve(self, provider: Provider) -> None:
+        """Learn an upstream's addresses before the first request needs them."""
+        try:
+            await self._resolver.resolve(provider.host)
+        except UpstreamUnavailable as error:
+            self._log.warning(error.message, upstream=provider.name)
+
+    # Watching.
+
+    def _refused(
+        self, error: GatewayError, head: RequestHead | None, request_id: str, client: str
+    ) -> None:
+        self._metrics.rejected(error.status)
+        self._log.request(
+            RequestRecord(
+                request_id=request_id,
+                client=client,
+                method=head.method if head else "",
+                path=head.path if head else "",
+                status=error.status,
+                error=error.message,
+            )
+        )
+
+    def _checks(self) -> Mapping[str, bool]:
+        return {"serving": self._ready}
+
+    def _watch(self) -> None:
+        watch = self._metrics.watch
+        public, admin = self._public.connections, self._admin.connections
+        watch("connections_open", lambda: {("public",): len(public), ("admin",): len(admin)})
+        watch("pool_connections", self._pool_connections)
+        watch("pool_waiters", self._pool_waiters)
+        watch("loop_lag_seconds", lambda: self._lag)
+        watch("log_lines_dropped_total", lambda: self._log.dropped)
+        watch("fds_open", lambda: len(os.listdir("/proc/self/fd")))
+        watch("fds_limit", lambda: resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+    def _pool_connections(self) -> dict[Key, float]:
+        figures: dict[Key, float] = {}
+        for name, provider in self._providers.items():
+            figures[name, "idle"] = len(provider.pool.idle)
+            figures[name, "active"] = provider.pool.active
+        return figures
+
+    def _pool_waiters(self) -> dict[Key, float]:
+        return {(name,): len(p.pool.waiters) for name, p in self._providers.items()}
+
+    def _tick_lag(self, due: float) -> None:
+        self._lag = max(0.0, time.monotonic() - due)
+        due = self._loop.time() + LAG_PERIOD
+        self._ticks["lag"] = self._loop.call_at(due, self._tick_lag, due)
+
+    def _tick_watchdog(self) -> None:
+        self._notifier.alive()
+        if self._watchdog is not None:
+            self._ticks["watchdog"] = self._loop.call_later(self._watchdog, self._tick_watchdog)
+
+
+def serve(config: Config, *, log_format: str) -> int:
+    """Run a worker until a signal; return the exit status.
+
+    Raises:
+        BindError: a listener cannot be opened.
+    """
+    log = Log(sys.stdout.fileno(), log_format)
+    try:
+        with bridged(log):
+            uvloop.run(_serve(config, log))
+    finally:
+        log.close()
+    return 0
+
+
+async def _serve(config: Config, log: Log) -> None:
+    server = Server(
+        config,
+        log=log,
+        loop=asyncio.get_running_loop(),
+        notifier=Notifier(),
+        watchdog=watchdog_interval(),
+        inherited=inherited_sockets(),
+    )
+    try:
+        await server.start()
+        await server.run()
+    finally:
+        server.close()
+
+
+def new_request_id() -> str:
+    """Return an id for a request that came without one."""
+    return "req_" + os.urandom(12).hex()

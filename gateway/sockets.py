@@ -1,0 +1,116 @@
+"""Listening sockets: opened here, or inherited from systemd by name."""
+
+import contextlib
+import os
+import resource
+import socket
+import stat
+from collections.abc import Mapping
+
+from gateway.errors import BindError
+from gateway.units import Address, Systemd, Tcp, Unix
+
+
+# Connections the kernel holds while we are busy; it caps this at its own somaxconn.
+BACKLOG = 1024
+# Descriptors kept back for the log, the loop, name look-ups and what libraries open.
+RESERVED_FDS = 64
+# Connections per worker (design §8): one core's worth of streams, with room to spare.
+MAX_CONNECTIONS = 20_000
+
+Inherited = Mapping[str, list[socket.socket]]
+
+
+def open_listener(address: Address, inherited: Inherited) -> list[socket.socket]:
+    """Return the listening sockets of one configured address.
+
+    Raises:
+        BindError: says which address, and what the system said.
+    """
+    if isinstance(address, Systemd):
+        return _inherit(address.name, inherited)
+    try:
+        if isinstance(address, Unix):
+            return [_unix(address.path)]
+        assert isinstance(address, Tcp)
+        return _tcp(address)
+    except OSError as error:
+        raise BindError(f"cannot listen on {address}: {error.strerror or error}") from error
+
+
+def connection_limit() -> int:
+    """Return how many client connections fit, with as many to upstreams.
+
+    The soft limit of descriptors is raised to the hard one where that is allowed.
+    uvloop hides EMFILE, so this bound is the only one that speaks.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # a sandbox may forbid it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    if soft == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return max(1, min(MAX_CONNECTIONS, (soft - RESERVED_FDS) // 2))
+
+
+def shown(sock: socket.socket) -> str:
+    """Return the address of a listening socket as a person writes it."""
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        return f"unix:{name}"
+    host, port = name[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _inherit(name: str, inherited: Inherited) -> list[socket.socket]:
+    sockets = inherited.get(name)
+    if not sockets:
+        have = ", ".join(sorted(inherited)) or "none"
+        raise BindError(f"no inherited socket is named {name!r} (there are: {have})")
+    return sockets
+
+
+def _tcp(address: Tcp) -> list[socket.socket]:
+    infos = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    sockets: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, sockaddr in dict.fromkeys(infos):
+            sock = socket.socket(family, kind, protocol)
+            sockets.append(sock)
+            # A restart must not wait for the last run's connections in TIME_WAIT.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind(sockaddr)
+            sock.listen(BACKLOG)
+    except OSError:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def _unix(path: str) -> socket.socket:
+    _remove_stale(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(path)
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_stale(path: str) -> None:
+    """Remove the socket file of a run that was killed; never one that answers."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return  # bind will say that it is in use
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                probe.connect(path)
+            except ConnectionRefusedError:
+                os.unlink(path)

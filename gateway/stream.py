@@ -1,0 +1,180 @@
+"""A generation whose answer is a stream of events.
+
+    connection ── data ─► Stream ── parser ── batch ─► live log ── wake ─► view ─► client
+
+`Stream.data` is the hot path: it runs for every read from a provider.
+"""
+
+import asyncio
+
+from gateway._sseparse import Batch, EventParser
+from gateway.dialects import openai
+from gateway.errors import (
+    GatewayError,
+    StreamInterrupted,
+    UpstreamError,
+    UpstreamProtocolError,
+    UpstreamRefused,
+    UpstreamUnavailable,
+)
+from gateway.eventlog import State
+from gateway.guard import ResponseHead
+from gateway.http1 import Request
+from gateway.relay import Desk, Job, Order
+from gateway.reply import Reply
+from gateway.views import SseView
+
+
+# Seconds for the rest of a body after its terminal event, to keep the connection.
+TAIL_TIMEOUT = 1.0
+TRANSPORT = "sse"  # a label
+
+
+class Stream(Job):
+    """The producer of a log, and the sink of the exchange that fills it."""
+
+    __slots__ = ("_metrics", "_outcome", "_parser", "_strip_usage", "_tail", "live")
+
+    def __init__(self, desk: Desk, order: Order, request: Request, reply: Reply) -> None:
+        super().__init__(desk, order, request, reply)
+        self._metrics = desk.metrics.for_target(order.model, order.provider.name)
+        self._strip_usage = not order.call.wants_usage
+        self._parser: EventParser | None = None  # once there is a good head
+        self._outcome: asyncio.Future[None] = desk.loop.create_future()
+        self._tail: asyncio.TimerHandle | None = None  # the wait for the body's end
+        self.live = desk.hub.open(self)
+        desk.metrics.stream_started(TRANSPORT)
+        SseView(self.live, reply, desk.loop, self._stream_fields)
+        self.begin(order, request)
+
+    # The producer's side, called by the hub.
+
+    def pause(self) -> None:
+        """Stop reading the upstream."""
+        self._exchange.pause()
+
+    def resume(self) -> None:
+        """Go on reading the upstream."""
+        self._exchange.resume()
+
+    # The sink's side, called by the connection.
+
+    def data(self, data: bytes) -> None:
+        """Publish the events that these bytes complete."""
+        parser, now = self._parser, self._desk.clock()
+        assert parser is not None
+        batch = parser.feed(data, now)
+        if parser.attention:
+            self._attend(parser, batch, now)
+        elif batch is not None:
+            self._publish(batch, now)
+            parser.sent(self._desk.clock())
+
+    def lost(self, error: GatewayError | None) -> None:
+        """Judge a stream whose connection is gone."""
+        parser = self._parser
+        assert parser is not None
+        if error is None:
+            parser.eof()
+            self._attend(parser, None, self._desk.clock())
+        elif not self._outcome.done():
+            self._outcome.set_exception(error)
+
+    # Inside.
+
+    async def _receive(self, head: ResponseHead) -> None:
+        media = head.get(b"content-type").partition(b";")[0].strip().lower()
+        if media != b"text/event-stream":
+            raise UpstreamProtocolError("the upstream did not answer with events", kind="media")
+        parser = self._parser = EventParser(
+            head.framing,
+            strip_usage=self._strip_usage,
+            gaps=self._metrics.gaps,
+            overhead=self._desk.metrics.overhead_event,
+        )
+        try:
+            self._exchange.deliver(self)
+            await self._outcome
+        finally:
+            self._usage = parser.usage
+            if self._tail is not None:
+                self._tail.cancel()
+
+    def _publish(self, batch: Batch, now: float) -> None:
+        self._exchange.last = now
+        if self._first:
+            self.live.publish(batch)
+            return
+        self._first = now
+        self._metrics.ttft.observe(now - self._received)
+        self.live.publish(batch)
+        self._desk.metrics.overhead_first.observe(self._desk.clock() - now)
+
+    def _attend(self, parser: EventParser, batch: Batch | None, now: float) -> None:
+        """Act on the end of the events, of the body, or of our trust in them."""
+        # An error as the first event is not published: it gets its true status instead.
+        if batch is not None and parser.error_at != 1:
+            self._publish(batch, now)
+        if not self.live.log.closed and not self._outcome.done():
+            self._conclude(parser)
+        if self._outcome.done():
+            return
+        if parser.ended or parser.fault is not None or parser.error is not None:
+            self._exchange.clean = parser.ended and not parser.surplus
+            self._outcome.set_result(None)
+        elif self._tail is None:
+            self._tail = self._desk.loop.call_later(TAIL_TIMEOUT, self._tail_out)
+
+    def _conclude(self, parser: EventParser) -> None:
+        """End the generation as the stream's last event deserves."""
+        error, fault = parser.error, parser.fault
+        if error is not None and parser.error_at == 1:
+            self._outcome.set_exception(UpstreamRefused(openai.status_of(error), error))
+        elif error is not None:
+            # The provider's own error event is in the log: nothing to add.
+            self._desk.metrics.upstream_error(self._provider.name, UpstreamRefused.kind)
+            self._close(State.FAILED, "upstream_error")
+        elif parser.done and parser.finish:
+            self._close(State.FINISHED, "finished")
+        elif fault is not None and fault.kind != StreamInterrupted.kind:
+            self._outcome.set_exception(fault)
+        elif parser.done or parser.ended or fault is not None:
+            self._outcome.set_exception(self._truncated())
+
+    def _truncated(self) -> UpstreamError:
+        if self._first:
+            return StreamInterrupted("the upstream's stream ended before it was complete")
+        kind = StreamInterrupted.kind
+        return UpstreamUnavailable("the upstream's stream ended before it began", kind=kind)
+
+    def _tail_out(self) -> None:
+        if not self._outcome.done():
+            self._outcome.set_result(None)
+
+    def _close(self, state: State, reason: str, fault: GatewayError | None = None) -> None:
+        self._end = self._end or reason
+        self.live.close(state, reason, fault)
+
+    def _failed(self, error: GatewayError) -> None:
+        if self._first and isinstance(error, UpstreamUnavailable):
+            error = StreamInterrupted("the upstream's stream was cut")
+        broken = isinstance(error, StreamInterrupted)
+        self._close(State.INTERRUPTED if broken else State.FAILED, self._end, error)
+
+    def _settle(self, task: "asyncio.Task[None]") -> None:
+        if self._outcome.done() and not self._outcome.cancelled():
+            self._outcome.exception()  # seen, even if the task was cancelled meanwhile
+        super()._settle(task)
+        self._close(State.CANCELLED, "disconnect")  # unless it is closed already
+        self._desk.hub.forget(self.live)
+        self._desk.metrics.stream_stopped(TRANSPORT)
+
+    def _delivered(self) -> tuple[int, int]:
+        return (self._parser.events if self._parser else 0), self._reply.bytes_sent
+
+    def _stream_fields(self) -> bytes:
+        """Return the fields of the answer's head, asked for when it is written."""
+        if self._first:
+            self._overhead += self._desk.clock() - self._first
+        location = b"location: /v1/stream/" + self.live.log.id.encode() + b"\r\n"
+        return location + self._answer_fields()

@@ -1,0 +1,47 @@
+"""A generation whose answer is one body."""
+
+from gateway.dialects import openai
+from gateway.errors import GatewayError
+from gateway.guard import ResponseHead
+from gateway.http1 import Request
+from gateway.relay import Desk, Job, Order
+from gateway.reply import Reply
+
+
+# Bytes of an answer; embeddings of a large batch are the largest that are real.
+MAX_ANSWER = 64 * 1024 * 1024
+
+
+class Unary(Job):
+    """A whole answer: nothing is written before it is complete."""
+
+    __slots__ = ()
+
+    def __init__(self, desk: Desk, order: Order, request: Request, reply: Reply) -> None:
+        super().__init__(desk, order, request, reply)
+        reply.on_gone = self._left
+        self.begin(order, request)
+
+    def _left(self) -> None:
+        self.cancel("disconnect")
+
+    async def _receive(self, head: ResponseHead) -> None:
+        body = await self._exchange.collect(head, MAX_ANSWER)
+        self._first = self._desk.clock()
+        self._usage = openai.usage_of(body)
+        self._end = "finished"
+        self._exchange.close()  # the client's next request finds the connection idle
+        self._reply.on_gone = None
+        self._reply.send(
+            200,
+            body,
+            type=head.get(b"content-type") or b"application/json",
+            fields=self._answer_fields(),
+        )
+
+    def _failed(self, error: GatewayError) -> None:
+        self._reply.on_gone = None
+        self._reply.error(error, fields=self._answer_fields())
+
+    def _delivered(self) -> tuple[int, int]:
+        return 0, self._reply.bytes_sent

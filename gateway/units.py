@@ -1,0 +1,352 @@
+"""What an operator writes as text: durations, sizes, names, addresses, URLs, keys, `${…}`.
+
+Each reader takes the text of one value and returns what it means, or raises a
+ConfigError that completes "expected …".  No error of this file repeats the text,
+save the name or path of a reference: the text may be a secret, or hold one.
+Whoever knows where it stood decides what of it can be shown.
+"""
+
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.errors import ConfigError
+
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"([0-9]{1,10})(ms|s|m|h)")
+
+# No stream, no drain lasts a year: longer is a slip of the keyboard, and timers
+# count milliseconds in fixed-size integers.
+LONGEST_DURATION = 366 * 24 * 3600.0
+
+_BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_SIZE = re.compile(r"([0-9]{1,12})(B|KiB|MiB|GiB)")
+
+_REFERENCE = re.compile(r"\$\{([^}]*)(\}?)")
+# Errors repeat names and paths, so no control character may pass as part of one,
+# nor a default behind a path: only variables have them, and it may be a secret.
+_FORM = re.compile(
+    r"(?P<name>[A-Za-z_]\w*)(?::-(?P<default>.*))?"
+    r"|file:(?P<file>/(?!.*:-)[^\x00-\x1f\x7f-\x9f]+)"
+    r"|credential:(?P<credential>[\w.-]+)",
+    re.ASCII | re.DOTALL,
+)
+
+# A referred file holds one key or one URL; 64 KiB stops a path like /dev/zero.
+FILE_LIMIT = 64 * 1024
+
+
+_HOST = r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253})"
+_TCP = re.compile(_HOST + r":(?P<port>[0-9]{1,5})")
+# What RFC 3986 §3.3 allows in a path; the rest of the URL has no place here.
+_URL = re.compile(
+    r"(?P<scheme>https?)://"
+    + _HOST
+    + r"(?::(?P<port>[0-9]{1,5}))?(?P<path>/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?",
+    re.IGNORECASE,
+)
+_DEFAULT_PORT = {"http": 80, "https": 443}
+
+# The common slips, each with its own words, before the whole form is looked at.
+_URL_FAULTS = (
+    (r"(?!(?i:https?)://)", "a URL that begins with https:// or http://"),
+    (r".*[^!-~]", "a URL of ASCII characters without spaces"),
+    (r"[^/]*//[^/?#]*@", "a URL without user and password (the key belongs in keys)"),
+    (r".*[?#]", "a URL without query and fragment"),
+)
+
+# sockaddr_un holds 108 bytes with the NUL (unix(7)).
+UNIX_PATH_LIMIT = 107
+
+
+class Seconds(float):
+    """A duration in seconds."""
+
+    __slots__ = ()
+
+
+class Timeout(Seconds):
+    """The longest wait for something, in seconds; more than none."""
+
+    __slots__ = ()
+
+
+class Name(str):
+    """A name fit for a log line and a metric label: printable, not empty."""
+
+    __slots__ = ()
+
+
+class ReadableFile(str):
+    """The path of a file that could be opened when the configuration was read."""
+
+    __slots__ = ()
+
+
+class Secret:
+    """A key.  No repr, str or format shows it, only `reveal`."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def reveal(self) -> str:
+        """Return the key itself, for the header it is sent in."""
+        return self._value
+
+
+class Address:
+    """Where a listener is: a Tcp, a Unix or a Systemd; str gives the form `address` reads."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tcp(Address):
+    """Listen at `host`, a name or an IP address without brackets; of port 0 the system picks."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unix(Address):
+    """Listen at a socket file, by its absolute path."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Systemd(Address):
+    """Take over the sockets that a .socket unit passes under this FileDescriptorName."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"systemd:{self.name}"
+
+
+class Url:
+    """The base URL of an upstream, in the parts that a connection and a request need."""
+
+    # Not a dataclass: msgspec would want a table in its place, and not ask for the text.
+    __slots__ = ("host", "path", "port", "scheme")
+
+    def __init__(self, scheme: str, host: str, port: int, path: str) -> None:
+        self.scheme = scheme  # http or https
+        self.host = host  # lower case, an IPv6 address without its brackets
+        self.port = port
+        self.path = path  # stands before every path; empty, or begins with "/", never ends so
+
+    def __repr__(self) -> str:
+        return f"Url({self.scheme!r}, {self.host!r}, {self.port}, {self.path!r})"
+
+
+def duration(text: str) -> Seconds:
+    """Return how long a duration such as "500ms", "30s", "5m" or "1h" lasts.
+
+    Raises:
+        ConfigError: another form, or longer than LONGEST_DURATION.
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ConfigError('expected a duration such as "500ms", "30s", "5m" or "1h"')
+    seconds = int(match[1]) * _SECONDS[match[2]]
+    if seconds > LONGEST_DURATION:
+        raise ConfigError("expected a duration of at most a year")
+    return Seconds(seconds)
+
+
+def timeout(text: str) -> Timeout:
+    """Return a duration that is longer than none, or raise ConfigError."""
+    seconds = duration(text)
+    if not seconds:
+        raise ConfigError("expected a duration longer than none")
+    return Timeout(seconds)
+
+
+def size(text: str) -> int:
+    """Return the bytes of a size such as "512B", "64KiB", "20MiB" or "1GiB".
+
+    KB and MB are refused: half of their readers mean 1000, the others 1024.
+
+    Raises:
+        ConfigError: another form.
+    """
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ConfigError('expected a size such as "512B", "64KiB", "20MiB" or "1GiB"')
+    return int(match[1]) * _BYTES[match[2]]
+
+
+def name(text: str) -> Name:
+    """Return `text` as a Name, or raise ConfigError."""
+    if not text or not text.isprintable():
+        raise ConfigError("expected a name of printable characters")
+    return Name(text)
+
+
+def readable_file(text: str) -> ReadableFile:
+    """Return `text` as the path of a file that can be read, or raise ConfigError."""
+    try:
+        with open(text, "rb"):
+            return ReadableFile(text)
+    except OSError as error:
+        raise ConfigError(f"expected a readable file ({error.strerror})") from None
+    except ValueError:  # a NUL in the path
+        raise ConfigError("expected a readable file") from None
+
+
+def secret(text: str) -> Secret:
+    """Return `text` as a Secret; ConfigError if it cannot be sent in a header field."""
+    if not text:
+        raise ConfigError('expected a key such as "${OPENAI_API_KEY}"')
+    if not re.fullmatch(r"[!-~]+", text):
+        raise ConfigError("expected a key of visible ASCII characters")
+    return Secret(text)
+
+
+def address(text: str) -> Address:
+    """Return the listener's address that "host:port", "unix:/path" or "systemd:NAME" means.
+
+    Raises:
+        ConfigError: another form, a port above 65535, a path too long for a socket.
+    """
+    kind, _, rest = text.partition(":")
+    if kind == "unix" and rest.startswith("/") and rest.isprintable():
+        if len(os.fsencode(rest)) > UNIX_PATH_LIMIT:
+            raise ConfigError(f"expected a socket path of at most {UNIX_PATH_LIMIT} bytes")
+        return Unix(rest)
+    # systemd.socket(5): ASCII, no control characters, no colon, at most 255.
+    if kind == "systemd" and re.fullmatch(r"[!-9;-~]{1,255}", rest):
+        return Systemd(rest)
+    match = _TCP.fullmatch(text)
+    if match is None or kind in ("unix", "systemd"):
+        raise ConfigError('expected "host:port", "[::]:port", "unix:/path" or "systemd:NAME"')
+    return Tcp(_host(match["host"]), _port(match["port"], lowest=0))
+
+
+def url(text: str) -> Url:
+    """Return the parts of the base URL `text`, its last "/" dropped.
+
+    Raises:
+        ConfigError: not http or https, a part that a base URL cannot have, a bad host or port.
+    """
+    for fault, wanted in _URL_FAULTS:
+        if re.match(fault, text, re.DOTALL):
+            raise ConfigError(f"expected {wanted}")
+    match = _URL.fullmatch(text)
+    if match is None:
+        raise ConfigError('expected a URL such as "https://api.openai.com/v1"')
+    scheme = match["scheme"].lower()
+    port = _port(match["port"], lowest=1) if match["port"] else _DEFAULT_PORT[scheme]
+    return Url(scheme, _host(match["host"]), port, (match["path"] or "").rstrip("/"))
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether `host`, as a Tcp or Url has it, cannot be reached from other machines."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _host(text: str) -> str:
+    bare = text.strip("[]").lower()
+    try:
+        if bare != text.lower():
+            ipaddress.IPv6Address(bare)
+        elif not bare.strip("0123456789."):
+            ipaddress.IPv4Address(bare)
+    except ValueError:
+        raise ConfigError("expected a valid IP address, or a host name") from None
+    return bare
+
+
+def _port(text: str, *, lowest: int) -> int:
+    if not lowest <= int(text) <= 65535:
+        raise ConfigError(f"expected a port from {lowest} to 65535")
+    return int(text)
+
+
+def interpolate(text: str, env: Mapping[str, str]) -> str:
+    """Return `text` with each `${…}` replaced by what it refers to.
+
+    `${NAME}` is a variable of `env`, which must be set and not empty;
+    `${NAME:-default}` may be either; `${file:/path}` is a file's content and
+    `${credential:name}` that of a file systemd laid into $CREDENTIALS_DIRECTORY,
+    both without the line end that editors add.  What comes in is not searched
+    again for references.
+
+    Raises:
+        ConfigError: a reference of another form, or nothing behind it.
+    """
+    return _REFERENCE.sub(lambda match: _resolve(match[1], match[2] == "}", env), text)
+
+
+def references(text: str) -> list[str]:
+    """Return the references in `text` in order, without their defaults: those may be secrets."""
+    return [f"${{{body.partition(':-')[0]}}}" for body, _ in _REFERENCE.findall(text)]
+
+
+def _resolve(body: str, closed: bool, env: Mapping[str, str]) -> str:
+    form = _FORM.fullmatch(body)
+    if form is None or not closed:
+        raise ConfigError(
+            "expected ${NAME}, ${NAME:-default}, ${file:/path} or ${credential:name} after a ${"
+        )
+    if form["name"]:
+        return _variable(form["name"], form["default"], env)
+    if form["file"]:
+        return _content(body, Path(form["file"]))
+    directory = env.get("CREDENTIALS_DIRECTORY")
+    if not directory:
+        raise ConfigError(
+            f"${{{body}}}: CREDENTIALS_DIRECTORY is not set; systemd sets it for LoadCredential="
+        )
+    return _content(body, Path(directory, form["credential"]))
+
+
+def _variable(name: str, default: str | None, env: Mapping[str, str]) -> str:
+    # Empty counts as unset, as in a shell's ${NAME:?} and ${NAME:-default}: an
+    # empty key or host is never meant, and `${NAME:-}` says so when it is.
+    value = env.get(name) or default
+    if value is None:
+        state = "empty" if name in env else "not set"
+        raise ConfigError(f"${{{name}}}: the environment variable is {state}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # Python keeps bytes that are not UTF-8 as lone surrogates
+        raise ConfigError(f"${{{name}}}: the environment variable is not UTF-8") from None
+    return value
+
+
+def _content(reference: str, path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(FILE_LIMIT + 1)
+    except OSError as error:
+        raise ConfigError(f"${{{reference}}}: {error.strerror}") from None
+    if len(data) > FILE_LIMIT:
+        raise ConfigError(f"${{{reference}}}: the file is larger than {FILE_LIMIT} bytes")
+    try:
+        text = data.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise ConfigError(f"${{{reference}}}: the file is not UTF-8 text") from None
+    if not text:
+        raise ConfigError(f"${{{reference}}}: the file is empty")
+    return text

@@ -1,0 +1,202 @@
+"""HTTP/1.1 towards a provider: one exchange at a time on one connection.
+
+    IDLE     in the pool; whatever comes now makes it worthless
+    HEAD     a request is out, its answer's head is awaited
+    BODY     the body goes to a sink
+    DEAD     gone, or about to be
+
+The guard judges answers as strictly as requests.  Cancelling is `abort()`, never
+`close()`: with TLS on uvloop a closed provider kept generating for 30 s.
+"""
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum
+from typing import Protocol, cast
+
+from gateway.errors import GatewayError, UpstreamProtocolError, UpstreamUnavailable
+from gateway.flow import Valve
+from gateway.guard import MAX_INTERIM, ResponseHead, ResponseReader, read_response
+
+
+class Phase(Enum):
+    IDLE = "idle"
+    HEAD = "head"
+    BODY = "body"
+    DEAD = "dead"
+
+
+class Sink(Protocol):
+    """Who takes the body of an answer."""
+
+    def data(self, data: bytes) -> None:
+        """Take bytes of the body, framing and all."""
+
+    def lost(self, error: GatewayError | None) -> None:
+        """The connection is gone: None after a clean end of file, else why."""
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection to a provider."""
+
+    __slots__ = (
+        "_answered", "_early", "_fate", "_head", "_interim", "_loop", "_method", "_on_idle_lost", "_phase",
+        "_reader", "_sink", "_transport", "idle_since", "used", "valve",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_idle_lost: "Callable[[UpstreamConnection], None]",
+    ) -> None:
+        self.used = 0  # exchanges begun on it
+        self.idle_since = 0.0  # kept by the pool
+        self.valve: Valve | None = None  # pauses its reading, while there is a transport
+        self._loop = loop
+        self._on_idle_lost = on_idle_lost
+        self._transport: asyncio.Transport | None = None
+        self._phase = Phase.IDLE
+        # The exchange.
+        self._reader = ResponseReader()
+        self._method = ""
+        self._head: asyncio.Future[ResponseHead] | None = None
+        self._answered = False  # at least one byte came back
+        self._interim = 0
+        self._sink: Sink | None = None
+        self._early = b""  # body bytes that came before the sink
+        self._fate: GatewayError | None = None  # how the connection ended
+
+    @property
+    def alive(self) -> bool:
+        """Whether an exchange may begin or go on."""
+        return self._phase is not Phase.DEAD
+
+    @property
+    def flushed(self) -> bool:
+        """Whether the provider's kernel has, or will have, the whole request."""
+        return self._transport is not None and not self._transport.get_write_buffer_size()
+
+    @property
+    def answered(self) -> bool:
+        """Whether the provider sent a byte in this exchange: then it must not be repeated."""
+        return self._answered
+
+    # What the exchange's owner calls.
+
+    def send(self, request: bytes, method: str) -> asyncio.Future[ResponseHead]:
+        """Write a whole request and return the future of its answer's head.
+
+        The future fails with UpstreamUnavailable or UpstreamProtocolError.
+        """
+        assert self._phase is Phase.IDLE and self._transport is not None
+        self.used += 1
+        self._phase = Phase.HEAD
+        self._method = method
+        self._answered = False
+        self._interim = 0
+        self._head = self._loop.create_future()
+        self._transport.write(request)
+        return self._head
+
+    def deliver(self, sink: Sink) -> None:
+        """Give the body to `sink` from now on, beginning with what has come already."""
+        self._sink = sink
+        early, self._early = self._early, b""
+        if early:
+            sink.data(early)
+        if self._phase is Phase.DEAD and self._sink is sink:
+            self._sink = None
+            sink.lost(self._fate)
+
+    def fail(self, error: GatewayError) -> None:
+        """End the exchange from our side with `error`, and the connection with it."""
+        self._end(error)
+        self.abort()
+
+    def finish(self) -> None:
+        """Make the connection ready for another exchange: this one ended cleanly."""
+        if self._phase is not Phase.DEAD:
+            self._phase = Phase.IDLE
+            self._sink = self._head = None
+
+    def abort(self) -> None:
+        """Drop the connection at once.  May be called twice."""
+        self._phase = Phase.DEAD
+        self._sink = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    # What the transport says.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # A cast, since uvloop's transports do not derive from asyncio's.
+        self._transport = transport = cast(asyncio.Transport, transport)
+        self.valve = Valve(transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._sink is not None:
+            self._sink.data(data)
+        elif self._phase is Phase.HEAD:
+            self._answered = True
+            self._read_head(data)
+        elif self._phase is Phase.BODY:
+            self._early += data
+        else:
+            self._unasked()
+
+    def eof_received(self) -> None:
+        # Not left to the transport: it would first wait to flush a request nobody reads.
+        self._end(None)
+        self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = self.valve = None
+        self._end(UpstreamUnavailable(f"the upstream reset the connection: {exc}", kind="reset"))
+
+    # Inside.
+
+    def _read_head(self, data: bytes) -> None:
+        """Take heads out of `data` up to the final one; interim answers are skipped."""
+        try:
+            while (raw := self._reader.feed(data)) is not None:
+                data = self._reader.rest
+                head = read_response(raw, method=self._method)
+                if head.status >= 200:
+                    self._phase = Phase.BODY
+                    self._early = data
+                    self._resolve(head)
+                    return
+                self._interim += 1
+                if self._interim > MAX_INTERIM:
+                    raise UpstreamProtocolError("too many interim answers", kind="interim")
+        except UpstreamProtocolError as error:
+            self.fail(error)
+
+    def _resolve(self, head: ResponseHead) -> None:
+        future, self._head = self._head, None
+        if future is not None and not future.done():
+            future.set_result(head)
+
+    def _unasked(self) -> None:
+        """Drop an idle connection that spoke: a 408, or the answer to nobody's request."""
+        self._end(None)
+        self.abort()
+
+    def _end(self, error: GatewayError | None) -> None:
+        """Tell whoever waits, once, that nothing more will come."""
+        phase, self._phase = self._phase, Phase.DEAD
+        if phase is Phase.DEAD:
+            return
+        self._fate = error
+        if phase is Phase.IDLE:
+            self._on_idle_lost(self)
+        elif phase is Phase.HEAD:
+            future, self._head = self._head, None
+            if future is not None and not future.done():
+                future.set_exception(error or UpstreamUnavailable(CLOSED_EARLY, kind="reset"))
+        elif self._sink is not None:
+            sink, self._sink = self._sink, None
+            sink.lost(error)
+
+
+CLOSED_EARLY = "the upstream closed the connection before it answered"

@@ -1,0 +1,107 @@
+"""Views: how one client sees a log.
+
+A view is a cursor with a way of framing.  It has no queue: it takes from the log what
+its client can take, and when the client's transport drains, it takes the rest in one
+piece.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from gateway.alarm import Alarm
+from gateway.dialects import openai
+from gateway.eventlog import State
+from gateway.hub import Live
+from gateway.reply import Reply
+
+
+# Seconds of silence before the first heartbeat: it commits the 200, and a failure
+# that comes sooner keeps its own status.
+FIRST_HEARTBEAT = 10.0
+# Seconds of silence between heartbeats: well under the 60 s of nginx and load balancers.
+HEARTBEAT = 15.0
+
+SSE_FIELDS = (
+    b"content-type: text/event-stream; charset=utf-8\r\n"
+    # no-transform: a proxy that compresses an event stream holds it back.
+    b"cache-control: no-cache, no-transform, no-store\r\n"
+    b"x-accel-buffering: no\r\n"
+    b"x-content-type-options: nosniff\r\n"
+    b"cross-origin-resource-policy: same-origin\r\n"
+)
+
+
+class SseView:
+    """Server-sent events in the log's own bytes, for the client that asked by POST.
+
+    The 200 is held back until the first event, or the first heartbeat: a generation
+    that fails before keeps its true status.
+    """
+
+    __slots__ = ("_alarm", "_fields", "_live", "_loop", "_open", "_reply", "_wrote", "cursor")
+
+    def __init__(
+        self,
+        live: Live,
+        reply: Reply,
+        loop: asyncio.AbstractEventLoop,
+        fields: Callable[[], bytes],
+    ) -> None:
+        self.cursor = 0
+        self._live = live
+        self._reply = reply
+        self._loop = loop
+        self._fields = fields  # asked once, when the head is written
+        self._open = False  # the head is out
+        self._wrote = loop.time()
+        self._alarm = Alarm(loop, self._ring, self._wrote + FIRST_HEARTBEAT)
+        reply.on_gone = self.leave
+        reply.on_writable = self.wake
+        live.follow(self)
+
+    def wake(self) -> None:
+        """Write what is new in the log, and its end."""
+        if self._reply.paused:
+            return
+        log = self._live.log
+        batches = log.after(self.cursor)
+        if batches:
+            self._write(batches[0].data if len(batches) == 1 else b"".join(b.data for b in batches))
+            self.cursor = log.tail
+            self._live.advanced()
+        if log.state is not State.OPEN:
+            self._finish()
+
+    def leave(self) -> None:
+        """Stop following: the client is gone, or has everything."""
+        self._alarm.cancel()
+        self._reply.on_gone = self._reply.on_writable = None
+        self._live.leave(self)
+
+    def _write(self, data: bytes) -> None:
+        if not self._open:
+            self._open = True
+            self._reply.start(200, SSE_FIELDS + self._fields())
+        self._wrote = self._loop.time()
+        self._reply.write(data)
+
+    def _finish(self) -> None:
+        log = self._live.log
+        self.leave()
+        if log.fault is not None and not self._open:
+            self._reply.error(log.fault, fields=self._fields())
+            return
+        if log.fault is not None:
+            self._write(openai.error_event(log.fault))
+        elif log.state is State.FINISHED or log.state is State.CANCELLED:
+            self._write(openai.DONE)
+        self._reply.end()
+
+    def _ring(self, now: float) -> float:
+        """Write a heartbeat after a silence."""
+        due = self._wrote + (HEARTBEAT if self._open else FIRST_HEARTBEAT)
+        if now < due:
+            return due
+        if not self._reply.paused:
+            self._write(openai.HEARTBEAT)
+        return now + HEARTBEAT

@@ -1,0 +1,360 @@
+"""The texts an operator writes: each form is read exactly, any other refused in plain words."""
+
+import contextlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway import units
+from gateway.errors import ConfigError
+from gateway.units import Systemd, Tcp, Unix
+
+
+def refusal(read, *args):
+    with pytest.raises(ConfigError) as caught:
+        read(*args)
+    return caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("500ms", 0.5),
+        ("30s", 30.0),
+        ("5m", 300.0),
+        ("1h", 3600.0),
+        ("0s", 0.0),
+        ("8784h", 31622400),
+    ],
+)
+def test_a_duration_is_read_as_seconds(text, seconds):
+    assert units.duration(text) == seconds
+
+
+FACTORS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(st.integers(0, 8784), st.sampled_from(list(FACTORS)))
+def test_a_duration_keeps_its_number_and_unit(number, unit):
+    seconds = units.duration(f"{number}{unit}")
+
+    assert round(seconds * 1000) == number * FACTORS[unit]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "5", "s", "5 s", " 5s", "5s\n", "-5s", "+5s", "1.5s", "1h30m", "5S", "5d", "\u0665s"],
+)
+def test_another_form_of_duration_is_refused(text):
+    wanted = 'expected a duration such as "500ms", "30s", "5m" or "1h"'
+
+    assert refusal(units.duration, text) == wanted
+
+
+def test_a_duration_beyond_a_year_is_refused():
+    assert refusal(units.duration, "9999999999h") == "expected a duration of at most a year"
+    assert refusal(units.duration, "8785h") == "expected a duration of at most a year"
+
+
+def test_a_timeout_is_longer_than_none():
+    assert units.timeout("1ms") == 0.001
+    assert refusal(units.timeout, "0ms") == "expected a duration longer than none"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0B", 0), ("512B", 512), ("64KiB", 65536), ("20MiB", 20971520), ("1GiB", 1073741824)],
+)
+def test_a_size_is_read_as_bytes(text, size):
+    assert units.size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "64", "64KB", "64kib", "64 KiB", "1.5MiB", "-1B", "1TiB"])
+def test_another_form_of_size_is_refused(text):
+    wanted = 'expected a size such as "512B", "64KiB", "20MiB" or "1GiB"'
+
+    assert refusal(units.size, text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:8080", Tcp("127.0.0.1", 8080)),
+        ("localhost:0", Tcp("localhost", 0)),
+        ("[::]:65535", Tcp("::", 65535)),
+        ("[2001:DB8::1]:80", Tcp("2001:db8::1", 80)),
+        ("unix:/run/headgate.sock", Unix("/run/headgate.sock")),
+        ("unix:/" + "x" * 106, Unix("/" + "x" * 106)),
+        ("systemd:public", Systemd("public")),
+    ],
+)
+def test_an_address_is_a_host_and_port_a_socket_file_or_a_systemd_name(text, address):
+    assert units.address(text) == address
+    assert str(address) == text.lower()
+
+
+ADDRESS = 'expected "host:port", "[::]:port", "unix:/path" or "systemd:NAME"'
+HOST = "expected a valid IP address, or a host name"
+
+BAD_ADDRESSES = {
+    "": ADDRESS,
+    "8080": ADDRESS,
+    ":8080": ADDRESS,
+    "localhost": ADDRESS,
+    "localhost:": ADDRESS,
+    "localhost:http": ADDRESS,
+    "::1:8080": ADDRESS,
+    "127.0.0.1:8080\n": ADDRESS,
+    "host name:1": ADDRESS,
+    "unix:8080": ADDRESS,
+    "unix:run/x": ADDRESS,
+    "unix:/a\0b": ADDRESS,
+    "systemd:": ADDRESS,
+    "systemd:a b": ADDRESS,
+    "systemd:a:b": ADDRESS,
+    "127.0.0.1:65536": "expected a port from 0 to 65535",
+    "127.0.0.256:80": HOST,
+    "127.1:80": HOST,
+    "[127.0.0.1]:80": HOST,
+    "[::1::]:80": HOST,
+    "unix:/" + "x" * 107: "expected a socket path of at most 107 bytes",
+    "unix:/" + "é" * 54: "expected a socket path of at most 107 bytes",
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_ADDRESSES.items())
+def test_another_form_of_address_is_refused(text, message):
+    assert refusal(units.address, text) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("https://api.openai.com/v1", ("https", "api.openai.com", 443, "/v1")),
+        ("https://api.openai.com/v1/", ("https", "api.openai.com", 443, "/v1")),
+        ("http://localhost", ("http", "localhost", 80, "")),
+        ("HTTP://LocalHost:8000/", ("http", "localhost", 8000, "")),
+        ("http://[::1]:8000/a/b", ("http", "::1", 8000, "/a/b")),
+        ("http://model_server/x@y", ("http", "model_server", 80, "/x@y")),
+    ],
+)
+def test_a_url_is_taken_apart(text, parts):
+    url = units.url(text)
+
+    assert (url.scheme, url.host, url.port, url.path) == parts
+    assert repr(url) == f"Url{parts}"
+
+
+URL = 'expected a URL such as "https://api.openai.com/v1"'
+SCHEME = "expected a URL that begins with https:// or http://"
+ASCII = "expected a URL of ASCII characters without spaces"
+USER = "expected a URL without user and password (the key belongs in keys)"
+QUERY = "expected a URL without query and fragment"
+PORT = "expected a port from 1 to 65535"
+
+BAD_URLS = {
+    "": SCHEME,
+    "api.openai.com/v1": SCHEME,
+    "ftp://api.openai.com": SCHEME,
+    "https:/api.openai.com": SCHEME,
+    "https://": URL,
+    "https:///v1": URL,
+    "https://:443/v1": URL,
+    "https://host:/v1": URL,
+    "https://host:port/v1": URL,
+    "https://host\\v1": URL,
+    "https://::1/v1": URL,
+    "https://[fe80::1%eth0]/": URL,
+    "https://bücher.example/": ASCII,
+    "https://host/v1 ": ASCII,
+    "https://host/v1\r\nx: y": ASCII,
+    "https://sk-key@host/v1": USER,
+    "https://user:pass@host/v1": USER,
+    "https://host/v1?key=sk": QUERY,
+    "https://host/v1#": QUERY,
+    "https://host?": QUERY,
+    "https://host:0": PORT,
+    "https://host:65536": PORT,
+    "https://1.2.3.400/": HOST,
+    "https://[1.2.3.4]/": HOST,
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_URLS.items())
+def test_another_form_of_url_is_refused(text, message):
+    assert refusal(units.url, text) == message
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("10.0.0.1", False),
+        ("api.openai.com", False),
+    ],
+)
+def test_loopback_is_what_no_other_machine_reaches(host, loopback):
+    assert units.is_loopback(host) is loopback
+
+
+def test_a_secret_shows_itself_only_when_asked():
+    secret = units.secret("sk-live")
+
+    assert [repr(secret), str(secret), f"{secret}", f"{[secret]}"] == ["***", "***", "***", "[***]"]
+    assert secret.reveal() == "sk-live"
+
+
+@pytest.mark.parametrize("text", ["sk live", "sk\n", "sk\r\nx: y", "schlüssel", "sk\x7f", "\0"])
+def test_a_key_that_no_header_can_carry_is_refused(text):
+    assert refusal(units.secret, text) == "expected a key of visible ASCII characters"
+
+
+def test_an_empty_key_is_refused():
+    wanted = 'expected a key such as "${OPENAI_API_KEY}"'
+
+    assert refusal(units.secret, "") == wanted
+
+
+@pytest.mark.parametrize("text", ["gpt-4.1", "org/model:free", "model 7", "模型"])
+def test_a_name_may_be_anything_that_can_be_printed(text):
+    assert units.name(text) == text
+
+
+@pytest.mark.parametrize("text", ["", "a\nb", "a\x1b[2J", "\u202egpt", "\ud800"])
+def test_a_name_that_cannot_be_printed_is_refused(text):
+    assert refusal(units.name, text) == "expected a name of printable characters"
+
+
+def test_a_readable_file_is_opened_at_once(tmp_path):
+    path = tmp_path / "ca.pem"
+    path.touch()
+
+    assert units.readable_file(str(path)) == str(path)
+
+
+def test_a_file_that_cannot_be_opened_is_refused(tmp_path):
+    missing = "expected a readable file (No such file or directory)"
+
+    assert refusal(units.readable_file, str(tmp_path / "none")) == missing
+    assert refusal(units.readable_file, "") == missing
+    assert (
+        refusal(units.readable_file, str(tmp_path)) == "expected a readable file (Is a directory)"
+    )
+    assert refusal(units.readable_file, "/a\0b") == "expected a readable file"
+
+
+ENV = {"HOST": "example.com", "EMPTY": "", "NESTED": "${HOST}"}
+
+INTERPOLATED = {
+    "no reference here": "no reference here",
+    "$HOST costs 5 $": "$HOST costs 5 $",
+    "${HOST}": "example.com",
+    "https://${HOST}/${HOST}": "https://example.com/example.com",
+    "${HOST:-other}": "example.com",
+    "${NONE:-other}": "other",
+    "${NONE:-a:-b c}": "a:-b c",
+    "${EMPTY:-other}": "other",
+    "${NONE:-}": "",
+    "${NESTED}": "${HOST}",
+}
+
+
+@pytest.mark.parametrize(("text", "filled"), INTERPOLATED.items())
+def test_references_are_replaced_by_what_they_refer_to(text, filled):
+    assert units.interpolate(text, ENV) == filled
+
+
+FORM = "expected ${NAME}, ${NAME:-default}, ${file:/path} or ${credential:name} after a ${"
+BAD_REFERENCES = {
+    "${}": FORM,
+    "${HOST": FORM,
+    "${sk-live}": FORM,
+    "${1A}": FORM,
+    "${HOST:other}": FORM,
+    "${file:relative}": FORM,
+    "${file:/a\x1b}": FORM,
+    "${file:/a:-sk-live}": FORM,
+    "${credential:a/b}": FORM,
+    "${credential:}": FORM,
+    "${${HOST}}": FORM,
+    "${NONE}": "${NONE}: the environment variable is not set",
+    "${EMPTY}": "${EMPTY}: the environment variable is empty",
+    "${credential:key}": (
+        "${credential:key}: CREDENTIALS_DIRECTORY is not set; systemd sets it for LoadCredential="
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_REFERENCES.items())
+def test_a_reference_to_nothing_is_refused(text, message):
+    assert refusal(units.interpolate, text, ENV) == message
+
+
+def test_an_environment_that_is_not_utf8_is_refused():
+    message = "${HOST}: the environment variable is not UTF-8"
+
+    assert refusal(units.interpolate, "${HOST}", {"HOST": "\udcff"}) == message
+
+
+@pytest.mark.parametrize("content", [b"sk-live", b"sk-live\n", b"sk-live\r\n"])
+def test_the_line_end_of_a_file_is_not_part_of_its_content(tmp_path, content):
+    (tmp_path / "web.key").write_bytes(content)
+
+    by_path = units.interpolate(f"<${{file:{tmp_path}/web.key}}>", {})
+    by_name = units.interpolate("<${credential:web.key}>", {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+
+    assert by_path == by_name == "<sk-live>"
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"\n", "the file is empty"),
+        (b"\xff", "the file is not UTF-8 text"),
+        (b"x" * (units.FILE_LIMIT + 1), "the file is larger than 65536 bytes"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_a_file_without_usable_content_is_refused(tmp_path, content, why):
+    path = tmp_path / "key"
+    if content is not None:
+        path.write_bytes(content)
+
+    message = refusal(units.interpolate, f"${{file:{path}}}", {})
+
+    assert message == f"${{file:{path}}}: {why}"
+
+
+def test_a_directory_is_no_file(tmp_path):
+    message = refusal(
+        units.interpolate, "${credential:..}", {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    )
+
+    assert message == "${credential:..}: Is a directory"
+
+
+def test_references_are_listed_without_their_defaults():
+    assert units.references("a ${HOST} ${KEY:-sk-live} ${file:/a}") == [
+        "${HOST}",
+        "${KEY}",
+        "${file:/a}",
+    ]
+
+
+READERS = [units.duration, units.timeout, units.size, units.name, units.secret, units.address]
+READERS += [units.url, units.readable_file, lambda text: units.interpolate(text, {})]
+
+
+@pytest.mark.parametrize("read", READERS)
+@settings(deadline=None)  # a busy machine is no failure
+@given(text=st.text() | st.from_regex(r"\A[\[\]0-9a-z:/.@?#${}-]{0,12}\Z"))
+def test_a_reader_raises_config_errors_and_nothing_else(read, text):
+    with contextlib.suppress(ConfigError):
+        read(text)
