@@ -22,7 +22,8 @@ help:
 demo: .venv/.built  ## build all, start a mock provider and the gateway; Ctrl-C ends it
 # Make dies of the Ctrl-C that reaches it, with status 130.  Where there is a terminal the
 # demo gets a process group of its own, so that it alone is interrupted and its status counts.
-	@if [ -t 0 ]; then set -m; fi; $(BIN)/headgate demo
+# The shell must outlive it for that: without the `exit` bash would become the demo.
+	@if [ -t 0 ]; then set -m; fi; $(BIN)/headgate demo; exit $$?
 
 test: .venv/.built  ## run all tests
 	$(BIN)/python -m pytest

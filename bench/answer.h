@@ -64,7 +64,7 @@ struct answer {
     size_t left; /* of the chunk, or of the body */
 
     /* the stream */
-    bool opened, finished, done;
+    bool opened, finished, done; /* seen: the role, the finish reason, [DONE] */
     long seen, next;           /* tokens so far; the index the next one should have */
     long gap_from, gap_to;     /* indexes that were skipped */
     size_t before, after;      /* frame: the bytes around the token, alike in all events */

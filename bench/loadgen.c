@@ -5,7 +5,7 @@
  *           [--host 127.0.0.1] [--ramp MS] [--seconds S] [--patience S]
  *
  * Each connection asks, takes the whole answer, and asks again until S seconds have passed since
- * the start; without --seconds each asks once.  In mode `open` each waits for its first token; when
+ * the start; without --seconds each asks once.  In mode `open` each waits for its first event; when
  * all have it, {"open": N} is printed and the streams stay until stdin ends.  A run in which nothing
  * at all arrives for --patience seconds is given up.
  *
@@ -49,7 +49,7 @@ static struct {
 } options = {.mode = STREAM, .connections = 1, .tokens = 1, .patience = 10};
 
 static struct connection *connections;
-static long started, busy, opened; /* connections: begun; with work left; with a first token */
+static long started, busy, opened; /* connections: begun; with work left; with a first event */
 static int poll_fd, ramp_fd;
 static uint64_t start_ns, deadline_ns, progress_ns;
 static bool release; /* stdin has ended */
@@ -143,9 +143,9 @@ static void completed(struct connection *c, uint64_t now) {
 }
 
 static void received(struct connection *c, const char *p, size_t n, uint64_t now) {
-    bool had_token = c->answer.seen > 0;
+    bool was_open = c->answer.opened;
     size_t used = answer_feed(&c->answer, p, n, now);
-    opened += !had_token && c->answer.seen > 0;
+    opened += !was_open && c->answer.opened;
     if (c->answer.phase == BROKEN) {
         drop(c);
     } else if (used < n) {

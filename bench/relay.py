@@ -89,7 +89,7 @@ def scenarios(duration: float) -> dict[str, Scenario]:
         Scenario("S2", "1,000 streams", Load("stream", 1000, paced, 20, ramp), "event", True),
         # 30 tokens with their stamps make an answer of about 1 KB.
         Scenario("S3", "unary, closed loop", Load("unary", 64, 30, 0, 100, duration), "request"),
-        Scenario("S4", "2,000 streams that idle", Load("open", 2000, 2, 600_000, 4000), "stream"),
+        Scenario("S4", "2,000 streams that idle", Load("open", 2000, 1, 600_000, 4000), "stream"),
         Scenario("S5", "streams, closed loop", Load("stream", 64, 20, 2, 102, duration), "stream"),
     ]
     return {scenario.name: scenario for scenario in found}

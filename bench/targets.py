@@ -185,7 +185,9 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 def mock(core: int) -> Iterator[Target]:
     """Run the mock provider."""
     port = free_port()
-    with _process([*HEADGATE, "mock", "--listen", f"127.0.0.1:{port}"], port, core) as provider:
+    # By default it takes its time, as providers do.
+    command = [*HEADGATE, "mock", "--listen", f"127.0.0.1:{port}", "--first-delay", "0"]
+    with _process(command, port, core) as provider:
         yield provider
 
 

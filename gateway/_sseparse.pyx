@@ -407,25 +407,24 @@ cdef bint telling(const char *p, const char *end) noexcept:
     a key.
     """
     cdef const char *start = p
-    cdef const char *after
+    cdef const char *key   # its end
+    cdef const char *value
     while True:
-        p = <const char *>memchr(p, b':', end - p)
-        if p is NULL:
+        key = <const char *>memchr(p, b':', end - p)
+        if key is NULL:
             return False
-        after = p + 1
-        while p > start and is_blank(p[-1]):
-            p -= 1
-        if p > start and p[-1] == b'"' and (
-            ends(start, p, b'"usage"', 7)
-            or ends(start, p, b'"error"', 7)
-            or ends(start, p, b'"finish_reason"', 15)
+        p = value = key + 1
+        while key > start and is_blank((key - 1)[0]):
+            key -= 1
+        if (
+            ends(start, key, b'"usage"', 7)
+            or ends(start, key, b'"error"', 7)
+            or ends(start, key, b'"finish_reason"', 15)
         ):
-            p = after
-            while p < end and is_blank(p[0]):
-                p += 1
-            if p < end and not begins(p, end, b"null", 4):
+            while value < end and is_blank(value[0]):
+                value += 1
+            if value < end and not begins(value, end, b"null", 4):
                 return True
-        p = after
 
 
 @final

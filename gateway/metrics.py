@@ -133,7 +133,7 @@ class Metrics(Collector):
         self._measured = {
             name: Histograms(self._closed(spec), spec.bounds) for name, spec in MEASURED.items()
         }
-        self._watched: dict[str, list[Reading]] = {name: [] for name in WATCHED}
+        self._watched: dict[str, tuple[Spec, Reading]] = {}
         # By name above for the scrape; by attribute for those who count.
         self._requests = self._counted["requests_total"]
         self._ended = self._counted["streams_ended_total"]
@@ -209,12 +209,12 @@ class Metrics(Collector):
     def watch(self, name: str, reading: Reading) -> None:
         """Ask `reading` at each scrape: a number, or numbers by label values.
 
-        Several readings of one name are added up.
+        A later reading of the same name takes the place of an earlier one.
 
         Raises:
             KeyError: WATCHED has no such name.
         """
-        self._watched[name].append(reading)
+        self._watched[name] = (WATCHED[name], reading)
 
     def render(self) -> bytes:
         """Return the text of `/metrics`, in the format CONTENT_TYPE names."""
@@ -227,21 +227,19 @@ class Metrics(Collector):
             yield _numbers(name, spec, self._counted[name].values)
         for name, spec in MEASURED.items():
             yield _histograms(name, spec, self._measured[name].values)
-        for name, spec in WATCHED.items():
-            yield _numbers(name, spec, self._read(name, spec))
+        for name, (spec, reading) in self._watched.items():
+            yield _numbers(name, spec, self._read(spec, reading))
         yield InfoMetricFamily(
             "headgate_build",
             "The version that runs.",
             {"version": __version__, "python": platform.python_version()},
         )
 
-    def _read(self, name: str, spec: Spec) -> dict[Key, float]:
+    def _read(self, spec: Spec, reading: Reading) -> dict[Key, float]:
+        value = reading()
         total = Counter(self._closed(spec))
-        for reading in self._watched[name]:
-            value = reading()
-            numbers = value if isinstance(value, Mapping) else {(): value}
-            for key, number in numbers.items():
-                total.add(key, number)
+        for key, number in value.items() if isinstance(value, Mapping) else [((), value)]:
+            total.add(key, number)
         return total.values
 
     def _closed(self, spec: Spec) -> tuple[Container[object], ...]:

@@ -21,9 +21,7 @@ ROUTES = (
     "/v1/models",
     "/v1/models/{id}",
     "/healthz",
-    "/livez",
-    "/readyz",
-    "/metrics",
+    "*",
 )
 CODES = range(100, 600)
 ENDINGS = (
@@ -72,7 +70,9 @@ RAISED_KINDS = (
     "framing",
     "idle_timeout",
     "interim",
+    "media",
     "reset",
+    "shutdown",
     "status",
     "status_429",
     "status_4xx",

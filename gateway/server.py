@@ -72,13 +72,13 @@ class Server:
         models = [model.name for model in config.models.values()]
         self._metrics = Metrics(models, config.upstreams)
         self._resolver = Resolver()
-        self._providers = {
+        self.providers = {
             name: Provider(upstream, resolver=self._resolver, metrics=self._metrics, loop=loop)
             for name, upstream in config.upstreams.items()
         }
-        self._desk = Desk(hub=Hub(), metrics=self._metrics, log=log, loop=loop)
-        api = Api(config, self._providers, self._desk)
-        self._public = self._host(api.route, connection_limit())
+        self.desk = Desk(hub=Hub(), metrics=self._metrics, log=log, loop=loop)
+        api = Api(config, self.providers, self.desk)
+        self.public = self._host(api.route, connection_limit())
         admin_host = config.server.admin.host if isinstance(config.server.admin, Tcp) else ""
         admin = Admin(self._metrics, self._checks, admin_host)
         self._admin = self._host(admin.route, ADMIN_CONNECTIONS)
@@ -93,9 +93,9 @@ class Server:
         """
         server = self._config.server
         for address in server.listen:
-            await self._listen("public", self._public, open_listener(address, self._inherited))
+            await self._listen("public", self.public, open_listener(address, self._inherited))
         await self._listen("admin", self._admin, open_listener(server.admin, self._inherited))
-        await asyncio.gather(*(self._resolve(p) for p in self._providers.values()))
+        await asyncio.gather(*(self._resolve(p) for p in self.providers.values()))
         self._tick_lag(time.monotonic())
         self._tick_watchdog()
         self._ready = True
@@ -119,19 +119,19 @@ class Server:
     async def _drain(self) -> None:
         """Let what is live finish, for the drain time at most."""
         self._ready = False
-        self._notifier.stopping(f"draining {len(self._desk.jobs)} requests")
-        self._log.info("draining", requests=len(self._desk.jobs))
+        self._notifier.stopping(f"draining {len(self.desk.jobs)} requests")
+        self._log.info("draining", requests=len(self.desk.jobs))
         for server in self._servers[: len(self._config.server.listen)]:
             server.close()
-        self._public.drain()
-        await self._first(self._desk.jobs.empty(), self._hurry.wait(), self._config.server.drain)
+        self.public.drain()
+        await self._first(self.desk.jobs.empty(), self._hurry.wait(), self._config.server.drain)
 
     async def _stop(self) -> None:
         """End what is left, then close in the order in which things depend on each other."""
-        for job in self._desk.jobs:
+        for job in self.desk.jobs:
             job.shut_down()
-        await self._desk.jobs.empty()
-        await self._first(self._public.connections.empty(), None, FLUSH_TIME)
+        await self.desk.jobs.empty()
+        await self._first(self.public.connections.empty(), None, FLUSH_TIME)
         self.close()
         self._log.info("stopped")
 
@@ -139,10 +139,10 @@ class Server:
         """Close whatever is open.  May be called twice."""
         for server in self._servers:
             server.close()
-        for host in (self._public, self._admin):
+        for host in (self.public, self._admin):
             for connection in host.connections:
                 connection.abort()
-        for provider in self._providers.values():
+        for provider in self.providers.values():
             provider.pool.close()
         self._resolver.close()
         for tick in self._ticks.values():
@@ -214,7 +214,7 @@ class Server:
 
     def _watch(self) -> None:
         watch = self._metrics.watch
-        public, admin = self._public.connections, self._admin.connections
+        public, admin = self.public.connections, self._admin.connections
         watch("connections_open", lambda: {("public",): len(public), ("admin",): len(admin)})
         watch("pool_connections", self._pool_connections)
         watch("pool_waiters", self._pool_waiters)
@@ -225,13 +225,13 @@ class Server:
 
     def _pool_connections(self) -> dict[Key, float]:
         figures: dict[Key, float] = {}
-        for name, provider in self._providers.items():
+        for name, provider in self.providers.items():
             figures[name, "idle"] = len(provider.pool.idle)
             figures[name, "active"] = provider.pool.active
         return figures
 
     def _pool_waiters(self) -> dict[Key, float]:
-        return {(name,): len(p.pool.waiters) for name, p in self._providers.items()}
+        return {(name,): len(p.pool.waiters) for name, p in self.providers.items()}
 
     def _tick_lag(self, due: float) -> None:
         self._lag = max(0.0, time.monotonic() - due)

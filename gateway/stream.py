@@ -155,9 +155,13 @@ class Stream(Job):
         self._end = self._end or reason
         self.live.close(state, reason, fault)
 
-    def _failed(self, error: GatewayError) -> None:
+    def _fail(self, error: BaseException) -> None:
+        # A connection that is lost amid a stream is no longer one that could not be had.
         if self._first and isinstance(error, UpstreamUnavailable):
             error = StreamInterrupted("the upstream's stream was cut")
+        super()._fail(error)
+
+    def _failed(self, error: GatewayError) -> None:
         broken = isinstance(error, StreamInterrupted)
         self._close(State.INTERRUPTED if broken else State.FAILED, self._end, error)
 

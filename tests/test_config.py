@@ -167,7 +167,7 @@ SERVER = {
     'log_format = "xml"': 'log_format: expected "json" or "text", found "xml"',
     "log_format = {}": 'log_format: expected "json" or "text", found a table',
     'lisen = ["127.0.0.1:8080"]': 'lisen: unknown key; did you mean "listen"?',
-    "Drain = 1": 'Drain: unknown key; did you mean "drain"?',
+    "DRAIN = 1": 'DRAIN: unknown key; did you mean "drain"?',
     "port = 8080": (
         'port: unknown key; known are "listen", "admin", "workers", "drain", "log_format"'
     ),
@@ -425,6 +425,23 @@ def test_what_is_allowed_and_likely_a_mistake_is_a_warning(values, lines):
     """)
 
     assert list(loaded.warnings) == lines
+
+
+def test_only_a_model_is_a_wildcard():
+    loaded = parse("""
+        upstreams."*".base_url = "http://localhost"
+        models."*".targets = [{ upstream = "*" }]
+    """)
+
+    assert loaded.upstreams["*"].name == "*"
+    assert loaded.models["*"].name == "other"
+
+
+def test_a_file_may_be_as_large_as_the_limit(tmp_path):
+    path = tmp_path / "headgate.toml"
+    path.write_text((UPSTREAM + MODEL + "#").ljust(config.CONFIG_LIMIT, "x"))
+
+    assert config.load(path, {}).model("any")
 
 
 def test_a_file_is_loaded_under_its_own_name(tmp_path):

@@ -27,6 +27,7 @@ class Options:
     text: str | None = None
     tag: str = ""
     size: int = 0
+    stamp: bool = False
     reasoning: int = 0
     tools: int = 0
     framing: str | None = None
@@ -92,6 +93,12 @@ def _one_of(*words: str) -> Callable[[str], str]:
     return parse
 
 
+def _flag(text: str) -> bool:
+    if text.lower() in ("true", "false"):  # in JSON and as Python writes what was JSON
+        return text.lower() == "true"
+    raise ValueError("expected true or false")
+
+
 def _milliseconds(text: str) -> float:
     match = _DURATION.fullmatch(text)
     if match is None:
@@ -114,6 +121,7 @@ OPTIONS = {
     "text": Option(_one_of("demo", "tokens", "unicode"), "which words"),
     "tag": Option(_printable, "put before every word, to tell streams apart"),
     "size": Option(_whole(0, 1 << 20), "pad every token to this many bytes"),
+    "stamp": Option(_flag, "make every token tag:index:nanoseconds, of the monotonic clock"),
     "reasoning": Option(_whole(0, 1_000_000), "reasoning deltas before the answer"),
     "tools": Option(_whole(0, 100), "answer with this many parallel tool calls"),
     "framing": Option(_one_of("chunked", "length", "close"), "how the response body is framed"),

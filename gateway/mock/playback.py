@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from . import words
 from .exchange import Exchange
 from .journal import Journal
 from .replies import End, Reply
@@ -101,7 +102,7 @@ class Playback:
     def _write(self, piece: bytes) -> None:
         if self.exchange.answered is None:
             self.exchange.answered = time.monotonic()
-        self._transport.write(piece)
+        self._transport.write(words.stamped(piece) if self.reply.stamped else piece)
         self._piece = next(self._pieces, None)
         if self._journal.waiting:
             self._journal.changed()

@@ -52,6 +52,7 @@ class Reply:
     interval: float = 0.0  # ms between pieces
     burst: int = _BURST  # pieces per turn of the loop, when there is no interval
     fields: dict[str, str] = field(default_factory=dict)  # further ones of the head
+    stamped: bool = False  # tokens get the time at which they are written
     deaf: bool = False  # the socket is not read while this reply goes out
     then: End | None = None  # what happens to the connection after a complete reply
     # Changes the bytes of the whole reply, of which the head is the first piece.

@@ -27,6 +27,7 @@ def reply_to(exchange: Exchange, defaults: Options, number: int) -> Reply:
         return error_reply(400, str(error))
     reply = route(exchange, options, number)
     reply.number = number
+    reply.stamped = options.stamp
     reply.framing = options.framing or reply.framing
     if fault is not None:
         fault(reply, options, exchange)

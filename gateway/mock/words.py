@@ -1,5 +1,6 @@
 """The words of an answer: a function of the options alone, so that a client can verify them."""
 
+import time
 from collections.abc import Callable, Iterator
 
 import orjson
@@ -24,6 +25,9 @@ _UNICODE_TEXT = (
 _DEMO = _DEMO_TEXT.split()
 _UNICODE = _UNICODE_TEXT.split(" ")  # and nowhere else: some of the words have other spaces
 
+# Where a token has the time of its sending; of a fixed length, since framing comes before.
+_STAMP = "#" * 19
+
 _WORDS: dict[str, Callable[[int], str]] = {
     "demo": lambda i: _DEMO[i % len(_DEMO)],
     "tokens": lambda i: f"t{i}",
@@ -47,12 +51,21 @@ def count(options: Options) -> int:
 def tokens(options: Options) -> Iterator[str]:
     """Yield the tokens of the answer: words, all but the first after a space.
 
-    Joined they are the text a client must have read.
+    Joined they are the text a client must have read.  With the option `stamp`, tokens are
+    `tag:index:` and a place that `stamped` fills.
     """
+    if options.stamp:
+        yield from (f"{options.tag}:{i}:{_STAMP}" for i in range(count(options)))
+        return
     word, tag, size = _WORDS[_kind(options)], options.tag, options.size
     for i in range(count(options)):
         token = f"{' ' if i else ''}{tag}{word(i)}"
         yield token + "." * (size - len(token.encode())) if size else token
+
+
+def stamped(piece: bytes) -> bytes:
+    """Return the piece with the time of the monotonic clock in its tokens, in nanoseconds."""
+    return piece.replace(_STAMP.encode(), b"%019d" % time.monotonic_ns())
 
 
 def reasoning(options: Options) -> Iterator[str]:

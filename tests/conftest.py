@@ -1,0 +1,29 @@
+"""Async tests run each on an event loop of their own, the one the gateway runs on."""
+
+import asyncio
+import inspect
+
+import pytest
+import uvloop
+
+
+# Seconds after which a test that waits for something is broken, not slow.
+PATIENCE = 30.0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    test = pyfuncitem.obj
+    if not inspect.iscoroutinefunction(test):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+
+    async def patiently() -> None:
+        await asyncio.wait_for(test(**arguments), PATIENCE)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, f"the test left tasks behind: {left}"
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(patiently())
+    return True

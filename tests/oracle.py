@@ -1,0 +1,208 @@
+"""What `gateway._sseparse` must do, as plainly as it can be said.
+
+Everything is judged from the whole input at once, with regular expressions and byte
+loops, as slowly as it likes.  Nothing here is shared with the compiled module, so that
+the same slip is not made twice.
+"""
+
+import re
+from typing import Any, NamedTuple
+
+import orjson
+
+
+CHUNKED, UNTIL_CLOSE = -1, -2
+LINE_LIMIT, TRAILER_LIMIT = 256, 8192
+BOM = b"\xef\xbb\xbf"
+
+# RFC 9110 §5.6: token, quoted-string; RFC 9112 §7.1: a chunk's line, a trailer field.
+TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
+BWS = rb"[ \t]*"
+EXT = rb"%b;%b%b(?:%b=%b(?:%b|%b))?" % (BWS, BWS, TOKEN, BWS, BWS, TOKEN, QUOTED)
+CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]+)(?:%b)*\r\n" % EXT)
+FIELD_LINE = re.compile(TOKEN + rb":[\t -~\x80-\xff]*\r\n")
+
+# Whatever a lawful line was cut in, one of these completes it.
+CHUNK_LINE_ENDS = (b"\r\n", b"\n", b"0\r\n", b";a\r\n", b"a\r\n", b'"\r\n', b'a"\r\n')
+FIELD_LINE_ENDS = (b"\r\n", b"\n", b":\r\n", b"a:\r\n")
+
+TELLING = re.compile(rb'"(?:usage|finish_reason|error)"[ \t\r\n]*:[ \t\r\n]*+(?!null)[\x00-\xff]')
+
+
+class Body(NamedTuple):
+    """A message body as far as it is here; `state` is more, ended, bad or long."""
+
+    payload: bytes
+    state: str
+    rest: bytes = b""
+
+
+def body(raw: bytes, framing: int, limit: int) -> Body:
+    """Take the framing off `raw`."""
+    if framing == CHUNKED:
+        return chunked_body(raw, limit)
+    if framing > limit:
+        return Body(b"", "long")
+    payload, rest = (raw, b"") if framing == UNTIL_CLOSE else (raw[:framing], raw[framing:])
+    if len(payload) > limit:
+        return Body(b"", "long")
+    return Body(payload, "ended" if len(payload) == framing else "more", rest)
+
+
+def chunked_body(raw: bytes, limit: int) -> Body:
+    """Take chunks off `raw`, one after the other."""
+    payload = b""
+    while True:
+        match = CHUNK_LINE.match(raw[:LINE_LIMIT])
+        if not match:
+            return Body(payload, cut(raw, LINE_LIMIT, CHUNK_LINE, CHUNK_LINE_ENDS))
+        raw = raw[match.end() :]
+        size = int(match[1], 16)
+        if size == 0:
+            return trailers(payload, raw)
+        if len(payload) + size > limit:
+            return Body(payload, "long")
+        payload += raw[:size]
+        raw = raw[size:]
+        if not b"\r\n".startswith(raw[:2]):
+            return Body(payload, "bad")
+        if len(raw) < 2:
+            return Body(payload, "more")
+        raw = raw[2:]
+
+
+def trailers(payload: bytes, raw: bytes) -> Body:
+    """Read the fields behind the last chunk."""
+    room = TRAILER_LIMIT
+    while True:
+        if raw.startswith(b"\r\n") and room >= 2:
+            return Body(payload, "ended", raw[2:])
+        match = FIELD_LINE.match(raw[:room])
+        if not match:
+            state = "more" if raw == b"\r" and room >= 1 else None
+            return Body(payload, state or cut(raw, room, FIELD_LINE, FIELD_LINE_ENDS))
+        room -= match.end()
+        raw = raw[match.end() :]
+
+
+def cut(raw: bytes, room: int, line: re.Pattern[bytes], ends: tuple[bytes, ...]) -> str:
+    """Say whether `raw`, which does not begin with a whole line, may yet become one."""
+    viable = len(raw) <= room and any(line.fullmatch(raw + end) for end in ends)
+    return "more" if viable else "bad"
+
+
+def blocks(payload: bytes) -> tuple[list[bytes], bytes]:
+    """Return the complete blocks, each with its blank line, and the unfinished rest."""
+    found = []
+    start, blank = 0, True
+    for at, byte in enumerate(payload):
+        if byte == 0x0A and payload[at - 1 : at] == b"\r":
+            if start == at:
+                start += 1  # the LF of a CR LF that ended the block before: of no block
+        elif byte in b"\r\n":
+            if blank:
+                found.append(payload[start : at + 1])
+                start = at + 1
+            blank = True
+        else:
+            blank = False
+    return found, payload[start:]
+
+
+def read_block(block: bytes) -> tuple[bytes, bytes] | None:
+    """Return event type and data of a block, None if it has no data."""
+    event, data = b"", []
+    for line in re.split(rb"\r\n|\r|\n", block):
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"event":
+            event = value
+        elif name == b"data":
+            data.append(value)
+    return (event, b"\n".join(data)) if data else None
+
+
+def canonical(event: bytes, data: bytes) -> bytes:
+    """Write one event as the gateway does."""
+    head = b"event: " + event + b"\n" if event else b""
+    return head + b"".join(b"data: " + line + b"\n" for line in data.split(b"\n")) + b"\n"
+
+
+def tells(data: bytes) -> dict[str, Any]:
+    """Return what is to be read in an event's data, {} if nothing is."""
+    if not TELLING.search(data):
+        return {}
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+class Story(NamedTuple):
+    """All that one stream comes to."""
+
+    data: bytes = b""
+    events: int = 0
+    done: bool = False
+    ended: bool = False
+    surplus: bool = False
+    fault: str = ""
+    error: dict[str, Any] | None = None
+    error_at: int = 0
+    finish: str | None = None
+    usage: dict[str, Any] | None = None
+
+
+def story(
+    raw: bytes, framing: int, *, eof: bool, strip_usage: bool = False, event_limit: int = 1 << 20
+) -> Story:
+    """Tell what comes of `raw`, and of the closing of the connection if `eof`."""
+    payload, state, rest = body(raw, framing, 1 << 60)
+    ended = state == "ended" or (eof and framing == UNTIL_CLOSE)
+    if payload.startswith(BOM):
+        payload = payload[3:]
+    elif BOM.startswith(payload):
+        payload = b""  # it may become one
+    found, unfinished = blocks(payload)
+
+    told = Story()
+    for block in found:
+        if len(block) > event_limit:
+            return told._replace(fault="event_too_long")
+        told = take(told, block, strip_usage)
+        if told.done or told.error:
+            break
+    else:
+        if len(unfinished) > event_limit:
+            return told._replace(fault="event_too_long")
+        over = ended or (eof and state == "more")
+        if over and read_block(unfinished) == (b"", b"[DONE]"):
+            told = told._replace(done=True)
+
+    fault = "framing" if state in ("bad", "long") else "truncated" if eof and not ended else ""
+    return told._replace(ended=ended, surplus=rest != b"", fault=fault)
+
+
+def take(told: Story, block: bytes, strip_usage: bool) -> Story:
+    """Go on with one block."""
+    read = read_block(block)
+    if read is None:
+        return told
+    if read[1] == b"[DONE]":
+        return told._replace(done=True)
+    value = tells(read[1])
+    choices, error, usage = value.get("choices"), value.get("error"), value.get("usage")
+    if isinstance(usage, dict) and usage:
+        told = told._replace(usage=usage)
+        if strip_usage and choices == [] and not error:
+            return told
+    for choice in choices if isinstance(choices, list) else []:
+        finish = choice.get("finish_reason") if isinstance(choice, dict) else None
+        if isinstance(finish, str) and finish:
+            told = told._replace(finish=finish)
+    if error:
+        wrapped = error if isinstance(error, dict) else {"message": str(error)}
+        told = told._replace(error=wrapped, error_at=told.events + 1)
+    return told._replace(data=told.data + canonical(*read), events=told.events + 1)
