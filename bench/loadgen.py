@@ -14,8 +14,12 @@ HEADERS = [HERE / "answer.h", HERE / "histogram.h"]
 BINARY = HERE / ".build" / "loadgen"
 
 
+class BuildError(Exception):
+    """The load generator cannot be compiled; the message says what to do."""
+
+
 class LoadError(Exception):
-    """The load generator cannot be built, or found something wrong."""
+    """The load generator found something wrong; what was measured means nothing."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +42,18 @@ def build() -> Path:
     """Compile the load generator unless that was done, and return the program.
 
     Raises:
-        LoadError: there is no C compiler, or it refused.
+        BuildError: there is no C compiler, or it refused.
     """
     newest = max(path.stat().st_mtime for path in SOURCES + HEADERS)
     if BINARY.exists() and BINARY.stat().st_mtime > newest:
         return BINARY
     if not shutil.which("cc"):
-        raise LoadError("no C compiler: install one (Debian: apt install build-essential)")
+        raise BuildError("no C compiler: install one (Debian: apt install build-essential)")
     BINARY.parent.mkdir(exist_ok=True)
     command = ["cc", "-std=c11", "-O2", "-Wall", "-Wextra", "-o", str(BINARY), *map(str, SOURCES)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise LoadError(f"cc refused the load generator:\n{done.stderr}")
+        raise BuildError(f"cc refused the load generator:\n{done.stderr}")
     return BINARY
 
 

@@ -21,12 +21,14 @@ from typing import Any
 
 import loadgen
 import targets
-from loadgen import Load, LoadError
+from loadgen import BuildError, Load, LoadError
 from targets import TARGETS, StartError, Target
 
 
 # Above this share of their core, what mock and load generator add is no longer small and steady.
 BUSY = 0.85
+# Above this share of the proxy's core, what others did there has slowed it and cooled its caches.
+DISTURBED = 0.05
 # Enough to import, open pools and fill caches; the same for everybody.
 WARM_UP = Load("stream", connections=8, tokens=20, interval=2, seconds=1)
 
@@ -73,6 +75,7 @@ COLUMNS = {
     "loadgen_us": "loadgen µs",
     "mock_us": "mock µs",
     "far_core": "far core",
+    "others": "others",
 }
 
 Figures = dict[str, float]
@@ -119,9 +122,10 @@ def _memory(load: Load, target: Target) -> Figures:
 
 
 def _cost(scenario: Scenario, target: Target, provider: Target) -> Figures:
-    ours, theirs = target.cpu_ns(), provider.cpu_ns()
+    ours, theirs, all_on_core = target.cpu_ns(), provider.cpu_ns(), target.core_busy_ns()
     report = loadgen.run(target.port, scenario.load)
     ours, theirs = target.cpu_ns() - ours, provider.cpu_ns() - theirs
+    others = (target.core_busy_ns() - all_on_core - ours) / 1e9
     units = report["events" if scenario.unit == "event" else "answers"]
     figures = {
         "per_second": units / report["seconds"],
@@ -130,6 +134,7 @@ def _cost(scenario: Scenario, target: Target, provider: Target) -> Figures:
     }
     if target.pid:
         figures["cpu_us"] = ours / 1e3 / units
+        figures["others"] = max(0.0, others / report["seconds"])
     if scenario.paced:
         figures["far_core"] = (report["cpu_seconds"] + theirs / 1e9) / report["seconds"]
         figures |= {f"{name}_us": value for name, value in report["event_us"].items()}
@@ -186,7 +191,7 @@ def table(scenario: Scenario, results: dict[str, Figures]) -> str:
 
 
 def _digits(column: str) -> int:
-    return {"ratio": 2, "far_core": 2, "per_second": 0}.get(column, 1)
+    return {"ratio": 2, "far_core": 2, "others": 2, "per_second": 0}.get(column, 1)
 
 
 def verdicts(scenario: str, figures: Figures) -> Iterator[str]:
@@ -207,6 +212,8 @@ def report(scenario: Scenario, results: dict[str, Figures]) -> None:
     print(table(scenario, results))
     if any(figures.get("far_core", 0) > BUSY for figures in results.values()):
         print("\nMock and load generator filled their core: do not trust these latencies.")
+    if any(figures.get("others", 0) > DISTURBED for figures in results.values()):
+        print("\nOther processes worked on the proxy's core: do not trust these figures.")
     for line in verdicts(scenario.name, results.get("headgate", {})):
         print(f"\n{line}")
     sys.stdout.flush()
@@ -262,7 +269,7 @@ def main() -> int:
         everything = _run(options)
     except KeyboardInterrupt:
         return 130
-    except (LoadError, StartError) as error:
+    except (BuildError, LoadError, StartError) as error:
         print(f"relay.py: {error}", file=sys.stderr)
         return 1 if isinstance(error, LoadError) else 2
     if options.json:

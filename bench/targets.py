@@ -78,10 +78,19 @@ class Target:
 
     port: int
     pid: int | None
+    core: int
 
     def cpu_ns(self) -> int:
         """Return the CPU time its processes have used so far."""
         return sum(_cpu_ns(pid) for pid in self._pids())
+
+    def core_busy_ns(self) -> int:
+        """Return the time for which its core has worked so far, for whomever."""
+        lines = Path("/proc/stat").read_text().splitlines()
+        ticks = next(line.split()[1:] for line in lines if line.startswith(f"cpu{self.core} "))
+        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, ticks[:8])
+        busy = user + nice + system + irq + softirq + steal
+        return busy * 10**9 // os.sysconf("SC_CLK_TCK")
 
     def resident_bytes(self) -> int:
         """Return the memory its processes have in RAM."""
@@ -156,7 +165,7 @@ def _process(command: list[str], port: int, core: int) -> Iterator[Target]:
             if not _listens(child, port):
                 output.seek(0)
                 raise StartError(f"{' '.join(command)} did not start; it said:\n{output.read()}")
-            yield Target(port, child.pid)
+            yield Target(port, child.pid, core)
         finally:
             _end(child)
 
@@ -194,7 +203,7 @@ def mock(core: int) -> Iterator[Target]:
 @contextmanager
 def direct(upstream: int, core: int) -> Iterator[Target]:
     """Put nothing between: what remains is the mock's and the load generator's own latency."""
-    yield Target(upstream, None)
+    yield Target(upstream, None, core)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Types of the compiled hot path; the contract stands in `_sseparse.pyx`."""
 
 from collections.abc import Sequence
-from typing import Any, Final, final
+from typing import Any, Final, Self, final
 
 from gateway.chat import Event
 from gateway.errors import UpstreamProtocolError
@@ -14,7 +14,7 @@ class Batch:
     data: Final[bytes]
     first: Final[int]
     count: Final[int]
-    def __init__(self, data: bytes, first: int, count: int) -> None: ...
+    def __new__(cls, data: bytes, first: int, count: int) -> Self: ...
 
 @final
 class Histogram:

@@ -1,4 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
+# cython: auto_pickle=False, autotestdict=False
 """The hot path: bytes of an HTTP body in, batches of server-sent events out.
 
 Every token of every answer passes through `EventParser.feed`, so this file works on
@@ -60,7 +61,7 @@ UNTIL_CLOSE = _UNTIL_CLOSE
 # The states of a body.  BAD is 0, so that a move which no row allows leads there.
 cdef enum:
     BAD, TOO_LONG, ENDED, DATA
-    SIZE_FIRST, SIZE, EXT_OR_END, EXT, NAME, NAME_END, VALUE, TOKEN, QUOTED, ESCAPED, UNQUOTED
+    SIZE_FIRST, SIZE, EXT_DUE, EXT, NAME, NAME_END, VALUE, TOKEN, QUOTED, ESCAPED, UNQUOTED
     LINE_LF, DATA_CR, DATA_LF
     TRAILER, TRAILER_NAME, TRAILER_VALUE, TRAILER_LF, LAST_LF
     STATES
@@ -92,48 +93,40 @@ cdef int fill_tables() except -1:
     token = (HEX, TCHAR)
     qdtext = (HEX, TCHAR, SEMI, EQUALS, COLON, BLANK, OTHER)
     text = (*qdtext, QUOTE, BACKSLASH)
-    for state, kinds, after in (
+    for states, kinds, after in (
         # chunk-size [ chunk-ext ] CRLF
-        (SIZE_FIRST, (HEX,), SIZE),
-        (SIZE, (HEX,), SIZE),
+        ((SIZE_FIRST, SIZE), (HEX,), SIZE),
+        ((SIZE, NAME, TOKEN, UNQUOTED), (CR,), LINE_LF),
+        ((LINE_LF,), (LF,), DATA),
         # chunk-ext = *( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )
-        (EXT_OR_END, (BLANK,), EXT_OR_END),
-        (EXT_OR_END, (SEMI,), EXT),
-        (EXT, (BLANK,), EXT),
-        (EXT, token, NAME),
-        (NAME, token, NAME),
-        (NAME, (BLANK,), NAME_END),
-        (NAME_END, (BLANK,), NAME_END),
-        (NAME_END, (SEMI,), EXT),
-        (VALUE, (BLANK,), VALUE),
-        (VALUE, token, TOKEN),
-        (VALUE, (QUOTE,), QUOTED),
-        (TOKEN, token, TOKEN),
-        (QUOTED, qdtext, QUOTED),
-        (QUOTED, (BACKSLASH,), ESCAPED),
-        (QUOTED, (QUOTE,), UNQUOTED),
-        (ESCAPED, text, QUOTED),
-        (NAME, (EQUALS,), VALUE),
-        (NAME_END, (EQUALS,), VALUE),
-        *((ending, (BLANK,), EXT_OR_END) for ending in (SIZE, TOKEN, UNQUOTED)),
-        *((ending, (SEMI,), EXT) for ending in (SIZE, NAME, TOKEN, UNQUOTED)),
-        *((ending, (CR,), LINE_LF) for ending in (SIZE, NAME, TOKEN, UNQUOTED)),
-        (LINE_LF, (LF,), DATA),
+        ((SIZE, TOKEN, UNQUOTED, EXT_DUE), (BLANK,), EXT_DUE),
+        ((SIZE, NAME, NAME_END, TOKEN, UNQUOTED, EXT_DUE), (SEMI,), EXT),
+        ((EXT,), (BLANK,), EXT),
+        ((EXT, NAME), token, NAME),
+        ((NAME, NAME_END), (BLANK,), NAME_END),
+        ((NAME, NAME_END), (EQUALS,), VALUE),
+        ((VALUE,), (BLANK,), VALUE),
+        ((VALUE, TOKEN), token, TOKEN),
+        ((VALUE,), (QUOTE,), QUOTED),
+        ((QUOTED,), qdtext, QUOTED),
+        ((QUOTED,), (BACKSLASH,), ESCAPED),
+        ((ESCAPED,), text, QUOTED),
+        ((QUOTED,), (QUOTE,), UNQUOTED),
         # chunk-data CRLF
-        (DATA_CR, (CR,), DATA_LF),
-        (DATA_LF, (LF,), SIZE_FIRST),
+        ((DATA_CR,), (CR,), DATA_LF),
+        ((DATA_LF,), (LF,), SIZE_FIRST),
         # *( token ":" text CRLF ) CRLF; a line that begins with a blank is obs-fold
-        (TRAILER, token, TRAILER_NAME),
-        (TRAILER_NAME, token, TRAILER_NAME),
-        (TRAILER_NAME, (COLON,), TRAILER_VALUE),
-        (TRAILER_VALUE, text, TRAILER_VALUE),
-        (TRAILER_VALUE, (CR,), TRAILER_LF),
-        (TRAILER_LF, (LF,), TRAILER),
-        (TRAILER, (CR,), LAST_LF),
-        (LAST_LF, (LF,), ENDED),
+        ((TRAILER, TRAILER_NAME), token, TRAILER_NAME),
+        ((TRAILER_NAME,), (COLON,), TRAILER_VALUE),
+        ((TRAILER_VALUE,), text, TRAILER_VALUE),
+        ((TRAILER_VALUE,), (CR,), TRAILER_LF),
+        ((TRAILER_LF,), (LF,), TRAILER),
+        ((TRAILER,), (CR,), LAST_LF),
+        ((LAST_LF,), (LF,), ENDED),
     ):
-        for kind in kinds:
-            NEXT[state][kind] = after
+        for state in states:
+            for kind in kinds:
+                NEXT[state][kind] = after
     return 0
 
 
@@ -578,7 +571,7 @@ cdef class EventParser:
         """Take note that the upstream closed; an unfinished event is dropped, as SSE wants."""
         if self._framing.state > ENDED and not close_framing(&self._framing):
             self._settle_held()
-            self._fail(UpstreamProtocolError("the upstream closed amid its answer", kind="truncated"))
+            self._fail(UpstreamProtocolError("the upstream closed too early", kind="truncated"))
         self._judge(False)
         return None
 
@@ -654,7 +647,7 @@ cdef class EventParser:
         """Tell whether `more` bytes make the block too long, and if so stop."""
         if PyByteArray_GET_SIZE(self._held) + more <= self._event_limit:
             return False
-        self._fail(EventTooLong(f"the upstream sent an event of more than {self._event_limit} bytes"))
+        self._fail(EventTooLong(f"an event of the upstream exceeds {self._event_limit} bytes"))
         return True
 
     cdef int _hold(self, const char *p, const char *end) except -1:
@@ -844,9 +837,7 @@ cdef int read_totals(dict event, list events) except -1:
         )
     if event.get("error"):
         error = error_object(event["error"])
-        events.append(
-            Fault(str(error.get("message") or ""), str(error.get("type") or ""), str(error.get("code") or ""))
-        )
+        events.append(Fault(*[str(error.get(key) or "") for key in ("message", "type", "code")]))
     return 0
 
 

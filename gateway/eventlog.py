@@ -29,32 +29,31 @@ class State(Enum):
 class EventLog:
     """The entries of one generation, in batches as they came."""
 
-    __slots__ = ("_batches", "fault", "held", "id", "reason", "state", "tail")
+    __slots__ = ("_batches", "closed", "fault", "held", "id", "reason", "state", "tail")
 
     def __init__(self, id: str) -> None:
         self.id = id
         self.state = State.OPEN
+        self.closed = False  # the state is another than OPEN; asked for every event
         self.reason = ""  # why it closed; one of the words of the module docstring
         self.fault: GatewayError | None = None  # the error it closed with
         self.tail = 0  # number of the last entry
         self.held = 0  # bytes not yet trimmed
         self._batches: list[Batch] = []  # oldest first, without gaps
 
-    @property
-    def closed(self) -> bool:
-        """Whether nothing can be appended any more."""
-        return self.state is not State.OPEN
-
     def append(self, batch: Batch) -> None:
         """Add the next entries.  The log must be open, the numbers must follow its tail."""
-        if self.state is not State.OPEN or batch.first != self.tail + 1:
+        if self.closed or batch.first != self.tail + 1:
             raise ValueError(f"log {self.id} ({self.state.value}) at {self.tail}: not {batch.first}")
         self._batches.append(batch)
         self.tail += batch.count
         self.held += len(batch.data)
 
     def after(self, cursor: int) -> list[Batch]:
-        """Return the batches after `cursor`, which is the end of a batch, oldest first."""
+        """Return the batches after `cursor`, which is the end of a batch, oldest first.
+
+        The list may be the log's own: read it at once, do not change it.
+        """
         batches = self._batches
         if batches and batches[0].first > cursor:
             return batches  # the usual case: the only reader has everything that was trimmed
@@ -62,9 +61,9 @@ class EventLog:
 
     def trim(self, cursor: int) -> None:
         """Forget the batches up to `cursor`: every reader has them."""
-        # A new list, not `del`: whoever called `after` may still hold the old one.
         if cursor == self.tail:
-            self._batches, self.held = [], 0
+            self._batches.clear()
+            self.held = 0
         else:
             self._batches = [batch for batch in self._batches if batch.first > cursor]
             self.held = sum(len(batch.data) for batch in self._batches)
@@ -74,4 +73,5 @@ class EventLog:
         if self.closed:
             return False
         self.state, self.reason, self.fault = state, reason, fault
+        self.closed = True
         return True

@@ -6,6 +6,7 @@ Closing gives the connection back to the pool, for reuse only if `clean` was set
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from gateway._sseparse import BodyDecoder
 from gateway.alarm import Alarm
@@ -22,12 +23,19 @@ from gateway.provider import Provider
 from gateway.upstream import Sink, UpstreamConnection
 
 
+class Taker(Protocol):
+    """Who takes the body of an answer."""
+
+    @property
+    def last(self) -> float: ...
+
+
 class Exchange:
     """A request on its way, and its time limits."""
 
     __slots__ = (
         "_alarm", "_began", "_clock", "_connection", "_keep_alive", "_loop", "_paused", "_provider",
-        "clean", "last", "retried", "sent", "waited",
+        "clean", "retried", "sent", "taker", "waited", "_resumed",
     )  # fmt: skip
 
     def __init__(
@@ -37,7 +45,8 @@ class Exchange:
         self.retried = False
         self.waited = 0.0  # seconds in the queue and connecting
         self.sent = 0.0  # when the request was written; 0 before
-        self.last = 0.0  # when the answer last got on; kept by whoever takes it
+        # Whoever takes the answer: its `last` says when that last got on, 0 if not yet.
+        self.taker: Taker | None = None
         self._provider = provider
         self._loop = loop
         self._clock = clock
@@ -46,6 +55,7 @@ class Exchange:
         self._alarm: Alarm | None = None
         self._keep_alive = False
         self._paused = False
+        self._resumed = 0.0  # when we last read on after a pause
 
     async def ask(self, request: bytes) -> ResponseHead:
         """Send a POST and return its answer's head, final and judged.
@@ -78,13 +88,9 @@ class Exchange:
             UpstreamProtocolError: it is longer than `limit`, badly framed, or cut.
             UpstreamTimeout: it came to a halt.
         """
-        collector = Collector(self, head.framing, limit)
+        collector = self.taker = Collector(self, head.framing, limit, self._clock)
         self.deliver(collector)
         return await collector.whole
-
-    def heard(self) -> None:
-        """Note that the answer got on just now."""
-        self.last = self._clock()
 
     def pause(self) -> None:
         """Stop reading the answer; its time limits wait, but for the total."""
@@ -95,7 +101,7 @@ class Exchange:
     def resume(self) -> None:
         """Read on."""
         self._paused = False
-        self.heard()
+        self._resumed = self._clock()
         if self._connection is not None and self._connection.valve is not None:
             self._connection.valve.resume()
 
@@ -129,8 +135,8 @@ class Exchange:
         total = self._began + limits.total
         if self._paused:
             due, what = now + limits.idle, "idle"
-        elif self.last:
-            due, what = self.last + limits.idle, "idle"
+        elif self.taker is not None and self.taker.last:
+            due, what = max(self.taker.last, self._resumed) + limits.idle, "idle"
         else:
             due, what = self.sent + limits.first_event, "first_event"
         if total < due:
@@ -147,9 +153,13 @@ class Exchange:
 class Collector:
     """The sink of a body that is wanted whole."""
 
-    __slots__ = ("_decoder", "_exchange", "_parts", "whole")
+    __slots__ = ("_clock", "_decoder", "_exchange", "_parts", "last", "whole")
 
-    def __init__(self, exchange: Exchange, framing: int, limit: int) -> None:
+    def __init__(
+        self, exchange: Exchange, framing: int, limit: int, clock: Callable[[], float]
+    ) -> None:
+        self.last = 0.0  # when bytes came
+        self._clock = clock
         self.whole: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._exchange = exchange
         self._decoder = BodyDecoder(framing, limit)
@@ -162,7 +172,7 @@ class Collector:
         if self.whole.done():
             self._exchange.clean = False
             return
-        self._exchange.heard()
+        self.last = self._clock()
         try:
             self._parts.append(self._decoder.feed(data))
         except BodyTooLong as error:

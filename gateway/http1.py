@@ -141,7 +141,7 @@ class HttpConnection(asyncio.Protocol):
     __slots__ = (
         "_alarm", "_deadline", "_decoder", "_early", "_head", "_host", "_keep_alive", "_loop",
         "_parts", "_phase", "_reader", "_refused", "_reply", "_route", "_taken", "_transport",
-        "_written", "client", "paused",
+        "client",
     )  # fmt: skip
 
     def __init__(self, host: Host, loop: asyncio.AbstractEventLoop) -> None:
@@ -163,10 +163,8 @@ class HttpConnection(asyncio.Protocol):
         self._early = b""
         # Loop time by which this phase must be over.
         self._deadline = loop.time() + HEAD_TIMEOUT
-        # Bytes given to the transport, and of them the kernel's, as of the last look.
-        self._written = 0
+        # What the client had taken at the last look; only a difference means something.
         self._taken = 0
-        self.paused = False  # the client takes nothing more for now
         self._alarm = Alarm(loop, self._ring, self._deadline)
 
     # What the transport says.
@@ -206,14 +204,17 @@ class HttpConnection(asyncio.Protocol):
         self._gone()
 
     def pause_writing(self) -> None:
-        self.paused = True
-        self._taken = -1  # the first look only notes where it stands
+        if self._reply is not None:
+            self._reply.paused = True
+        self._taken = 1  # more than it can have taken: the first look only notes
         self._alarm.sooner(self._loop.time() + STALL_TIMEOUT / 2)
 
     def resume_writing(self) -> None:
-        self.paused = False
-        if self._reply is not None and self._reply.on_writable is not None:
-            self._reply.on_writable()
+        reply = self._reply
+        if reply is not None:
+            reply.paused = False
+            if reply.on_writable is not None:
+                reply.on_writable()
 
     # Reading requests.
 
@@ -333,7 +334,6 @@ class HttpConnection(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Write, unless the client is gone."""
         if self._transport is not None:
-            self._written += len(data)
             self._transport.write(data)
 
     def answered(self) -> None:
@@ -413,7 +413,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _ring_unsent(self, now: float, waiting: int) -> float:
         """Cut a client that took nothing between two looks, whatever the phase."""
-        taken = self._written - waiting
+        taken = (self._reply.bytes_sent if self._reply is not None else 0) - waiting
         if taken == self._taken:
             self.abort()
         self._taken = taken

@@ -32,6 +32,10 @@ class Reader(Protocol):
 class Producer(Protocol):
     """What the hub asks of the relay that fills a log."""
 
+    @property
+    def last(self) -> float:
+        """Loop time of its last entry, 0 before the first."""
+
     def pause(self) -> None:
         """Stop reading the upstream."""
 
@@ -53,12 +57,18 @@ class Live:
         self._readers: list[Reader] = []
         self._paused = False  # the producer, by us
 
+    @property
+    def last(self) -> float:
+        """Loop time of the last entry, 0 before the first."""
+        return self._producer.last
+
     def publish(self, batch: Batch) -> None:
         """Append a batch and wake every reader."""
-        self.log.append(batch)
+        log = self.log
+        log.append(batch)
         for reader in self._readers:
             reader.wake()
-        if self.log.held > LOG_HIGH and not self._paused:
+        if log.held > LOG_HIGH and not self._paused:
             self._paused = True
             self._producer.pause()
 
@@ -74,8 +84,12 @@ class Live:
 
     def advanced(self) -> None:
         """A reader took entries: forget what all have, let the producer go on."""
-        log = self.log
-        log.trim(min(reader.cursor for reader in self._readers))
+        log, readers = self.log, self._readers
+        # Spelled out for the usual case: this runs for every event.
+        if len(readers) == 1:
+            log.trim(readers[0].cursor)
+        else:
+            log.trim(min(reader.cursor for reader in readers))
         if self._paused and log.held < LOG_LOW:
             self._paused = False
             self._producer.resume()

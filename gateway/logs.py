@@ -63,7 +63,7 @@ class RequestRecord:
     route: str = ""
     model: str = ""
     upstream: str = ""
-    status: int = 0  # 0: the client left before there was one
+    status: int = 0  # 0: none was sent
     end: str = ""  # why a stream ended
     error: str = ""  # what went wrong, in words for an operator
     ttft: float | None = None
@@ -108,7 +108,7 @@ class Log:
             "status": record.status,
             "end": record.end or None,
             "ttft_ms": _ms(record.ttft),
-            "duration_ms": int(record.duration * 1e6 + 0.5) / 1e3,
+            "duration_ms": _ms(record.duration),
             "events": record.events,
             "tokens_in": record.tokens_in,
             "tokens_out": record.tokens_out,
@@ -260,7 +260,7 @@ class Bridge(logging.Handler):
         try:
             # asyncio puts the repr of every object concerned on further lines.
             msg = record.getMessage().partition("\n")[0]
-        except (TypeError, ValueError):  # the arguments do not fit the format
+        except Exception:  # arguments that do not fit, or a broken repr: not the loop's trouble
             msg = str(record.msg)
         error = record.exc_info[1] if record.exc_info else None
         self._log.event(level, msg, logger=record.name, **_described(error))
@@ -301,7 +301,7 @@ def _text(line: Line) -> bytes:
     fields = dict(line)
     clock = fields.pop("time").partition("T")[2]
     level, msg = fields.pop("level"), fields.pop("msg")
-    if msg == "request":
+    if msg == "request" and "route" in fields:  # not just a library's message of one word
         status, method, path = (fields.pop(name) for name in ("status", "method", "path"))
         del fields["route"]  # the path says it
         msg = f"{status or '---'} {method:<4} {path}"

@@ -46,8 +46,6 @@ def status_line(status: int) -> bytes:
 class Wire(Protocol):
     """What a reply asks of its connection."""
 
-    paused: bool
-
     @property
     def keep_alive(self) -> bool: ...
 
@@ -65,7 +63,7 @@ class Reply:
 
     __slots__ = (
         "_bodyless", "_chunked", "_http10", "_wire", "bytes_sent", "ended",
-        "on_gone", "on_writable", "request_id", "status",
+        "on_gone", "on_writable", "paused", "request_id", "status",
     )  # fmt: skip
 
     def __init__(self, wire: Wire, request_id: str, *, method: str, http10: bool) -> None:
@@ -73,6 +71,7 @@ class Reply:
         self.status = 0  # once a head was written
         self.bytes_sent = 0  # of the body, before framing
         self.ended = False
+        self.paused = False  # the client takes nothing more for now; its connection says so
         # Set by whoever answers: the client left; the client takes more again.
         self.on_gone: Callable[[], None] | None = None
         self.on_writable: Callable[[], None] | None = None
@@ -80,11 +79,6 @@ class Reply:
         self._http10 = http10
         self._chunked = False
         self._bodyless = method == "HEAD"
-
-    @property
-    def paused(self) -> bool:
-        """Whether the client takes nothing more for now."""
-        return self._wire.paused
 
     def send(
         self, status: int, body: bytes, *, type: bytes = JSON, fields: bytes = b""

@@ -33,10 +33,11 @@ TRANSPORT = "sse"  # a label
 class Stream(Job):
     """The producer of a log, and the sink of the exchange that fills it."""
 
-    __slots__ = ("_metrics", "_outcome", "_parser", "_strip_usage", "_tail", "live")
+    __slots__ = ("_clock", "_metrics", "_outcome", "_parser", "_strip_usage", "_tail", "live")
 
     def __init__(self, desk: Desk, order: Order, request: Request, reply: Reply) -> None:
         super().__init__(desk, order, request, reply)
+        self._clock = desk.clock
         self._metrics = desk.metrics.for_target(order.model, order.provider.name)
         self._strip_usage = not order.call.wants_usage
         self._parser: EventParser | None = None  # once there is a good head
@@ -48,6 +49,11 @@ class Stream(Job):
         self.begin(order, request)
 
     # The producer's side, called by the hub.
+
+    @property
+    def last(self) -> float:
+        """When the last event came, 0 before the first."""
+        return self._parser.last if self._parser is not None else 0.0
 
     def pause(self) -> None:
         """Stop reading the upstream."""
@@ -61,14 +67,16 @@ class Stream(Job):
 
     def data(self, data: bytes) -> None:
         """Publish the events that these bytes complete."""
-        parser, now = self._parser, self._desk.clock()
+        parser, now = self._parser, self._clock()
         assert parser is not None
         batch = parser.feed(data, now)
         if parser.attention:
             self._attend(parser, batch, now)
         elif batch is not None:
-            self._publish(batch, now)
-            parser.sent(self._desk.clock())
+            if not self._first:
+                self._begins(now)
+            self.live.publish(batch)
+            parser.sent(self._clock())
 
     def lost(self, error: GatewayError | None) -> None:
         """Judge a stream whose connection is gone."""
@@ -76,7 +84,7 @@ class Stream(Job):
         assert parser is not None
         if error is None:
             parser.eof()
-            self._attend(parser, None, self._desk.clock())
+            self._attend(parser, None, self._clock())
         elif not self._outcome.done():
             self._outcome.set_exception(error)
 
@@ -93,6 +101,7 @@ class Stream(Job):
             overhead=self._desk.metrics.overhead_event,
         )
         try:
+            self._exchange.taker = parser
             self._exchange.deliver(self)
             await self._outcome
         finally:
@@ -100,21 +109,18 @@ class Stream(Job):
             if self._tail is not None:
                 self._tail.cancel()
 
-    def _publish(self, batch: Batch, now: float) -> None:
-        self._exchange.last = now
-        if self._first:
-            self.live.publish(batch)
-            return
+    def _begins(self, now: float) -> None:
+        """Note the first event: from here on the answer cannot be taken back."""
         self._first = now
         self._metrics.ttft.observe(now - self._received)
-        self.live.publish(batch)
-        self._desk.metrics.overhead_first.observe(self._desk.clock() - now)
 
     def _attend(self, parser: EventParser, batch: Batch | None, now: float) -> None:
         """Act on the end of the events, of the body, or of our trust in them."""
         # An error as the first event is not published: it gets its true status instead.
         if batch is not None and parser.error_at != 1:
-            self._publish(batch, now)
+            if not self._first:
+                self._begins(now)
+            self.live.publish(batch)
         if not self.live.log.closed and not self._outcome.done():
             self._conclude(parser)
         if self._outcome.done():
@@ -179,6 +185,8 @@ class Stream(Job):
     def _stream_fields(self) -> bytes:
         """Return the fields of the answer's head, asked for when it is written."""
         if self._first:
-            self._overhead += self._desk.clock() - self._first
+            added = self._clock() - self._first
+            self._overhead += added
+            self._desk.metrics.overhead_first.observe(added)
         location = b"location: /v1/stream/" + self.live.log.id.encode() + b"\r\n"
         return location + self._answer_fields()

@@ -38,7 +38,7 @@ class SseView:
     that fails before keeps its true status.
     """
 
-    __slots__ = ("_alarm", "_fields", "_live", "_loop", "_open", "_reply", "_wrote", "cursor")
+    __slots__ = ("_alarm", "_beat", "_fields", "_live", "_open", "_reply", "cursor")
 
     def __init__(
         self,
@@ -50,26 +50,30 @@ class SseView:
         self.cursor = 0
         self._live = live
         self._reply = reply
-        self._loop = loop
         self._fields = fields  # asked once, when the head is written
         self._open = False  # the head is out
-        self._wrote = loop.time()
-        self._alarm = Alarm(loop, self._ring, self._wrote + FIRST_HEARTBEAT)
+        self._beat = loop.time()  # when we last wrote of our own accord, or began
+        self._alarm = Alarm(loop, self._ring, self._beat + FIRST_HEARTBEAT)
         reply.on_gone = self.leave
         reply.on_writable = self.wake
         live.follow(self)
 
     def wake(self) -> None:
         """Write what is new in the log, and its end."""
-        if self._reply.paused:
+        reply = self._reply
+        if reply.paused:
             return
-        log = self._live.log
+        live = self._live
+        log = live.log
         batches = log.after(self.cursor)
         if batches:
-            self._write(batches[0].data if len(batches) == 1 else b"".join(b.data for b in batches))
+            if not self._open:
+                self._start()
+            one = len(batches) == 1
+            reply.write(batches[0].data if one else b"".join([b.data for b in batches]))
             self.cursor = log.tail
-            self._live.advanced()
-        if log.state is not State.OPEN:
+            live.advanced()
+        if log.closed:
             self._finish()
 
     def leave(self) -> None:
@@ -78,12 +82,9 @@ class SseView:
         self._reply.on_gone = self._reply.on_writable = None
         self._live.leave(self)
 
-    def _write(self, data: bytes) -> None:
-        if not self._open:
-            self._open = True
-            self._reply.start(200, SSE_FIELDS + self._fields())
-        self._wrote = self._loop.time()
-        self._reply.write(data)
+    def _start(self) -> None:
+        self._open = True
+        self._reply.start(200, SSE_FIELDS + self._fields())
 
     def _finish(self) -> None:
         log = self._live.log
@@ -91,17 +92,23 @@ class SseView:
         if log.fault is not None and not self._open:
             self._reply.error(log.fault, fields=self._fields())
             return
+        if not self._open:
+            self._start()
         if log.fault is not None:
-            self._write(openai.error_event(log.fault))
+            self._reply.write(openai.error_event(log.fault))
         elif log.state is State.FINISHED or log.state is State.CANCELLED:
-            self._write(openai.DONE)
+            self._reply.write(openai.DONE)
         self._reply.end()
 
     def _ring(self, now: float) -> float:
         """Write a heartbeat after a silence."""
-        due = self._wrote + (HEARTBEAT if self._open else FIRST_HEARTBEAT)
+        # Asked here and not noted for each event: the log's last entry is what we wrote last.
+        due = max(self._beat, self._live.last) + (HEARTBEAT if self._open else FIRST_HEARTBEAT)
         if now < due:
             return due
         if not self._reply.paused:
-            self._write(openai.HEARTBEAT)
+            if not self._open:
+                self._start()
+            self._reply.write(openai.HEARTBEAT)
+        self._beat = now
         return now + HEARTBEAT

@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import json
+import os
 import re
 import shutil
 import socket
@@ -431,8 +432,36 @@ def test_each_goal_gets_its_verdict(relay: ModuleType) -> None:
     ]
 
 
-def test_the_cpu_time_of_children_counts(relay: ModuleType) -> None:
-    target = relay.Target(port=0, pid=1)
+def test_a_target_costs_what_its_processes_cost(relay: ModuleType) -> None:
+    used = time.process_time_ns()
+    target = relay.Target(port=0, pid=os.getpid(), core=0)
 
-    assert relay.Target(port=0, pid=None).cpu_ns() == 0
-    assert target.cpu_ns() > 0
+    assert target.cpu_ns() >= used
+    assert target.resident_bytes() > 1 << 20
+    assert relay.Target(port=0, pid=None, core=0).cpu_ns() == 0
+
+
+LOADS = {"stream": (3, 20), "unary": (3, 30), "open": (3, 1)}
+
+
+@pytest.mark.usefixtures("program")
+@pytest.mark.parametrize("mode", LOADS)
+def test_the_mock_gives_what_the_load_generator_asks_for(relay: ModuleType, mode: str) -> None:
+    connections, tokens = LOADS[mode]
+    asked = relay.Load(mode, connections, tokens, 600_000 if mode == "open" else 0)
+    with relay.targets.mock(min(os.sched_getaffinity(0))) as provider:
+        if mode == "open":
+            with relay.loadgen.OpenStreams(provider.port, asked):
+                pass
+        else:
+            assert relay.loadgen.run(provider.port, asked)["answers"] == connections
+
+
+@pytest.mark.usefixtures("program")
+def test_a_wrong_answer_ends_the_bench(relay: ModuleType) -> None:
+    with (
+        relay.targets.mock(min(os.sched_getaffinity(0))) as provider,
+        pytest.raises(relay.LoadError, match="status"),
+    ):
+        # More tokens than the mock takes: it answers 400.
+        relay.loadgen.run(provider.port, relay.Load("stream", 1, 10_000_001))

@@ -28,7 +28,6 @@ class Playback:
         "_finished",
         "_journal",
         "_late",
-        "_loop",
         "_paused",
         "_piece",
         "_pieces",
@@ -53,7 +52,6 @@ class Playback:
         self._ticker = ticker
         self._journal = journal
         self._finished = finished  # called once, with how the reply ended; None: it is complete
-        self._loop = asyncio.get_running_loop()
         self._pieces = reply.pieces()
         self._piece = next(self._pieces, None)  # to be written next
         self._due = 0.0  # when the last one was due, on the ticker's clock
@@ -112,4 +110,4 @@ class Playback:
             self._due += self.reply.interval
             self._ticker.at(self._due, self)
         else:
-            self._loop.call_soon(self.step)
+            self._ticker.soon(self)

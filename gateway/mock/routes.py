@@ -16,32 +16,31 @@ _PREFIX = "mock-"  # of header fields that are options
 
 def reply_to(exchange: Exchange, defaults: Options, number: int) -> Reply:
     """Return what to reply, spoilt by the fault that was asked for."""
-    route = _ROUTES.get((exchange.method, exchange.path.partition("?")[0]))
-    if route is None:
-        return error_reply(404, f"Invalid URL ({exchange.method} {exchange.path[:200]})")
     try:
-        exchange.json = _decoded(exchange.body)
-        options = defaults.changed_by(_asked(exchange))
-        fault = faults.find(options.fault) if options.fault else None
+        reply = _asked_for(exchange, defaults, number)
     except (BadOption, orjson.JSONDecodeError) as error:
-        return error_reply(400, str(error))
-    reply = route(exchange, options, number)
+        reply = error_reply(400, str(error))
     reply.number = number
-    reply.stamped = options.stamp
-    reply.framing = options.framing or reply.framing
-    if fault is not None:
-        fault(reply, options, exchange)
-    reply.delay += options.first_delay
-    return _suited(reply, exchange)
-
-
-def _suited(reply: Reply, exchange: Exchange) -> Reply:
-    """Frame and end the reply as the client's version of HTTP, and its wishes, allow."""
     old = exchange.version == "HTTP/1.0"
     if old and reply.framing == "chunked":
         reply.framing = "close"
     if old or exchange.headers.get("connection", "").lower() == "close":
         reply.close = True
+    return reply
+
+
+def _asked_for(exchange: Exchange, defaults: Options, number: int) -> Reply:
+    route = _ROUTES.get((exchange.method, exchange.path.partition("?")[0]))
+    if route is None:
+        return error_reply(404, f"Invalid URL ({exchange.method} {exchange.path[:200]})")
+    exchange.json = _decoded(exchange.body)
+    options = defaults.changed_by(_given(exchange))
+    fault = faults.find(options.fault) if options.fault else None
+    reply = route(exchange, options, number)
+    reply.framing = options.framing or reply.framing
+    if fault is not None:
+        fault(reply, options, exchange)
+    reply.delay += options.first_delay
     return reply
 
 
@@ -52,7 +51,7 @@ def _decoded(body: bytes) -> dict[str, Any]:
     raise orjson.JSONDecodeError("expected a JSON object", body.decode("latin-1"), 0)
 
 
-def _asked(exchange: Exchange) -> dict[str, object]:
+def _given(exchange: Exchange) -> dict[str, object]:
     """Return the options of one request; those in header fields override the body's."""
     given = exchange.json.get("mock", {})
     if not isinstance(given, dict):

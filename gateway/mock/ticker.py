@@ -46,6 +46,10 @@ class Ticker:
         else:
             things.append(thing)
 
+    def soon(self, thing: Steps) -> None:
+        """Step `thing` on the loop's next turn, after the others have had theirs."""
+        self._loop.call_soon(thing.step)
+
     def close(self) -> None:
         """Forget everything that is due."""
         self._due.clear()
