@@ -33,7 +33,8 @@ check: .venv/.built  ## lint, types, and the stub against the compiled module
 	$(BIN)/mypy --strict
 	$(BIN)/python -m mypy.stubtest gateway._sseparse
 
-bench: .venv/.built  ## CPU and latency side by side with nginx (Debian: nginx-light)
+bench: .venv/.built  ## micro runs, then side by side with nginx (Debian: nginx-light)
+	$(BIN)/python -m pytest bench
 	$(BIN)/python bench/relay.py
 
 build: .venv/.built  ## the sdist, and from it the wheel, into dist/

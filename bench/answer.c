@@ -285,8 +285,9 @@ static const char *field(const char *line, const char *name) {
 
 static void take_field(struct answer *a, const char *line) {
     const char *type = a->stream ? "text/event-stream" : "application/json", *value;
+    size_t n = strlen(type);
     if ((value = field(line, "content-type"))) {
-        a->typed = strncasecmp(value, type, strlen(type)) == 0 && strchr(";\r ", value[strlen(type)]);
+        a->typed = strncasecmp(value, type, n) == 0 && strchr(";\r ", value[n]);
     } else if ((value = field(line, "transfer-encoding"))) {
         a->chunked = strncasecmp(value, "chunked\r", 8) == 0;
     } else if ((value = field(line, "content-length"))) {
@@ -349,7 +350,7 @@ static size_t feed_data(struct answer *a, const char *p, size_t n, uint64_t now)
 
 static void feed_size(struct answer *a, char c) {
     if (isxdigit((unsigned char)c) && a->digits++ < 8)
-        a->left = a->left * 16 + (size_t)(isdigit((unsigned char)c) ? c - '0' : (c | 32) - 'a' + 10);
+        a->left = a->left * 16 + (size_t)(c <= '9' ? c - '0' : (c | 32) - 'a' + 10);
     else if (c == '\r' && a->digits > 0)
         a->phase = SIZE_LF;
     else

@@ -42,7 +42,7 @@ struct tally {
     uint64_t answers, events, comments;
     uint64_t faults[KINDS];
     struct histogram event_ns;  /* from the stamp in a token to its arrival */
-    struct histogram answer_ns; /* from the request to the first token; unary: to the whole answer */
+    struct histogram answer_ns; /* from the request to the first token, or the whole document */
 };
 
 extern struct tally tally;

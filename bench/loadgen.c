@@ -6,8 +6,8 @@
  *
  * Each connection asks, takes the whole answer, and asks again until S seconds have passed since
  * the start; without --seconds each asks once.  In mode `open` each waits for its first event; when
- * all have it, {"open": N} is printed and the streams stay until stdin ends.  A run in which nothing
- * at all arrives for --patience seconds is given up.
+ * all have it, {"open": N} is printed and the streams stay until stdin ends.  A run in which
+ * nothing at all arrives for --patience seconds is given up.
  *
  * The last line of stdout is the report, one JSON object.  Exit status: 0 all answers right,
  * 1 something was wrong (`faults` names the kinds, stderr shows the first few), 2 usage.
@@ -114,7 +114,8 @@ static void begin(struct connection *c) {
         die("loadgen: socket");
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     c->state = CONNECTING;
-    if (connect(c->fd, (struct sockaddr *)&options.to, sizeof options.to) < 0 && errno != EINPROGRESS)
+    int status = connect(c->fd, (struct sockaddr *)&options.to, sizeof options.to);
+    if (status < 0 && errno != EINPROGRESS)
         fail(c, CONNECT, strerror(errno));
     else
         watch(EPOLL_CTL_ADD, c->fd, EPOLLOUT, c);
@@ -307,9 +308,10 @@ static enum mode mode_named(const char *text) {
 
 static void read_options(int argc, char **argv) {
     static const struct option known[] = {
-        {"host", 1, 0, 'h'},   {"port", 1, 0, 'p'},     {"mode", 1, 0, 'm'}, {"connections", 1, 0, 'c'},
-        {"tokens", 1, 0, 't'}, {"interval", 1, 0, 'i'}, {"ramp", 1, 0, 'r'}, {"seconds", 1, 0, 's'},
-        {"patience", 1, 0, 'w'}, {0, 0, 0, 0},
+        {"host", 1, 0, 'h'},     {"port", 1, 0, 'p'},    {"mode", 1, 0, 'm'},
+        {"tokens", 1, 0, 't'},   {"interval", 1, 0, 'i'}, {"connections", 1, 0, 'c'},
+        {"ramp", 1, 0, 'r'},     {"seconds", 1, 0, 's'}, {"patience", 1, 0, 'w'},
+        {0, 0, 0, 0},
     };
     options.to = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     for (int o; (o = getopt_long(argc, argv, "", known, NULL)) != -1;) {

@@ -587,9 +587,9 @@ cdef class EventParser:
         run = block = p
         while block < end:
             if self._after_cr and block[0] == b'\n' and not PyByteArray_GET_SIZE(self._held):
-                # The second half of the CR LF that ended the last block: of no block.
+                # The second half of the CR LF that ended the last block: of no block.  That
+                # block had a CR, so it was rendered, and no run is open.
                 self._after_cr = False
-                add_bytes(parts, run, block)
                 run = block = block + 1
                 continue
             stop = self._block_end(block, end, &lf)

@@ -8,12 +8,14 @@ import contextlib
 import datetime
 import ipaddress
 import pathlib
+import re
 import signal
 import socket
 import ssl
 import struct
 import subprocess
 import sys
+import time
 import zlib
 
 import orjson
@@ -22,6 +24,7 @@ import uvloop
 
 from gateway import mock as package
 from gateway.mock import Exchange, MockProvider, Options, answers, faults, words
+from gateway.mock.connection import Connection
 from gateway.mock.exchange import BadRequest, RequestReader
 from gateway.mock.journal import Journal
 from gateway.mock.options import OPTIONS
@@ -204,8 +207,21 @@ def test_words_tell_streams_and_positions_apart():
     assert text(tokens=3) == "t0 t1 t2"
     assert text(tokens=2, tag="x") == "xt0 xt1"
     assert text(tokens=2, size=5) == "t0... t1.."
+    padded = words.tokens(Options(text="unicode", size=64))
+    assert {len(token.encode()) for token in padded} == {64}
     assert text().startswith("A river never asks")
     assert {"\u2028", "\u0085", "\u200d", "\0", "\r"} <= set(text(text="unicode"))
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "document"])
+def test_a_stamp_is_the_time_at_which_a_token_is_written(run, stream):
+    begin = time.monotonic_ns()
+    _, _, body = answer(run, stream=stream, mock={"stamp": True, "tokens": 3, "tag": "s"})
+    stamps = re.findall(rb"s:(\d):(\d{19})", body)
+
+    assert [int(index) for index, _ in stamps] == [0, 1, 2]
+    times = [begin, *(int(stamp) for _, stamp in stamps), time.monotonic_ns()]
+    assert times == sorted(times)
 
 
 def test_max_tokens_ends_the_answer_early(run):
@@ -244,6 +260,7 @@ def test_tool_calls_come_in_fragments_that_join(run, body, names):
     _, _, document = answer(run, **body)
     choice = orjson.loads(document)["choices"][0]
 
+    assert len(deltas(stream, "tool_calls")) >= 8 * len(names)
     joined = {}
     for (fragment,) in deltas(stream, "tool_calls"):
         call = joined.setdefault(fragment["index"], fragment | {"function": {"arguments": ""}})
@@ -318,6 +335,7 @@ BAD = {
     "a digit of another script": ({}, {"mock": {"at": "٣"}}, "at"),
     "a truth value": ({}, {"mock": {"tools": True}}, "tools"),
     "not a time": ({"mock-interval": "soon"}, {}, "interval"),
+    "not a truth value": ({"mock-stamp": "maybe"}, {}, "stamp"),
     "not a word of the list": ({"mock-framing": "sideways"}, {}, "framing"),
     "an unknown fault": ({"mock-fault": "meteor"}, {}, "fault"),
     "a status out of range": ({"mock-fault": "status-99"}, {}, "fault"),
@@ -519,7 +537,8 @@ def test_a_fault_that_is_a_status_is_an_error_of_openais_shape(run, fault, expec
 
 
 def test_retry_after_may_be_anything(run):
-    _, fields, _ = answer(run, headers={"mock-fault": "429", "mock-retry-after": "Never, ever"})
+    headers = {"mock-fault": "429", "mock-retry-after": "Never, ever"}
+    _, fields, _ = answer(run, headers=headers, model="m")
 
     assert fields["retry-after"] == "Never, ever"
 
@@ -721,6 +740,12 @@ def test_every_byte_is_a_write_of_its_own(fault):
     assert (reply.burst, reply.interval) == (1, 9 if fault == "drip" else 0)
 
 
+def test_the_end_of_the_body_rides_with_done():
+    *_, last = reply_to(exchange_of(stream=True), Options(), 1).pieces()
+
+    assert last == b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
+
+
 def test_characters_are_split_between_writes():
     mock = {"fault": "split-utf8", "text": "unicode", "framing": "close", "tokens": 10}
     reply = reply_to(exchange_of(stream=True, mock=mock), Options(), 1)
@@ -905,7 +930,7 @@ class HandWoundLoop:
         return self.ms / 1000 + 1e-9  # so that whole milliseconds survive floating point
 
     def call_later(self, delay, callback):
-        timer = HandWoundTimer(self.ms + delay * 1000, callback)
+        timer = HandWoundTimer(self, self.ms + delay * 1000, callback)
         self.timers.append(timer)
         return timer
 
@@ -927,20 +952,40 @@ class HandWoundLoop:
 
 
 class HandWoundTimer:
-    def __init__(self, when, callback):
+    def __init__(self, loop, when, callback):
+        self.loop = loop
         self.when = when
         self.callback = callback
 
     def cancel(self):
-        self.callback = lambda: None
+        self.loop.timers.remove(self)
 
 
 class FakeTransport:
     def __init__(self):
         self.writes = []
+        self.unsent = 0  # bytes said to be still in the buffer
+        self.options = []  # set on the socket
+        self.aborted = False
 
     def write(self, data):
         self.writes.append(data)
+
+    def abort(self):
+        self.aborted = True
+
+    def is_closing(self):
+        return self.aborted
+
+    def get_write_buffer_size(self):
+        return self.unsent
+
+    def get_extra_info(self, name):
+        assert name == "socket"
+        return self
+
+    def setsockopt(self, *option):
+        self.options.append(option)
 
 
 def played(reply):
@@ -964,7 +1009,7 @@ def test_events_keep_their_interval_and_the_end_comes_with_the_last():
 
     assert [written.index(n) + 1 for n in (1, 2, 3, 4)] == [100, 110, 120, 130]
     assert ends == [None]
-    assert not loop.timers or all(timer.callback() is None for timer in loop.timers)
+    assert loop.timers == []
 
 
 def test_streams_that_begin_together_tick_apart():
@@ -1001,11 +1046,55 @@ def test_nothing_is_written_to_a_client_that_does_not_read(interval):
     assert len(transport.writes) == before
 
     playback.resume()
+    assert len(transport.writes) == before
+    loop.turn()
     assert len(transport.writes) > before
     for _ in range(100):
         loop.turn()
         loop.advance(10)
     assert (len(transport.writes), ends) == (40, [None])
+
+
+def connected_to_fakes(**mock):
+    """Return clock, transport and connection, amid the answer to a request."""
+    loop, transport = HandWoundLoop(), FakeTransport()
+    connection = Connection(Journal(), Ticker(loop), set(), lambda e: reply_to(e, Options(), 1))
+    connection.connection_made(transport)
+    connection.data_received(request_bytes(stream=True, mock=mock))
+    return loop, transport, connection
+
+
+def test_a_connection_that_is_full_holds_its_answer():
+    loop, transport, connection = connected_to_fakes(tokens=100)
+    before = len(transport.writes)
+    connection.pause_writing()
+    loop.turn()
+    assert len(transport.writes) == before
+
+    connection.resume_writing()
+    loop.turn()
+    assert len(transport.writes) > before
+
+
+def test_a_client_that_half_closes_is_not_waited_for():
+    """Not even to read what is still unsent, which it may never do."""
+    _, transport, connection = connected_to_fakes(tokens=100)
+    transport.unsent = 1000
+    connection.eof_received()
+
+    assert transport.aborted
+
+
+def test_a_reset_waits_until_all_is_sent():
+    loop, transport, _ = connected_to_fakes(fault="cut", interval=10, at=1)
+    transport.unsent = 10
+    loop.advance(100)
+    assert not transport.aborted
+
+    transport.unsent = 0
+    loop.advance(1)
+    assert transport.aborted
+    assert [option[1] for option in transport.options] == [socket.SO_LINGER]
 
 
 def test_a_stopped_playback_never_goes_on():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import oracle
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import gateway._sseparse as compiled
@@ -31,6 +31,8 @@ HERE = Path(__file__).parent
 VECTORS = json.loads((HERE / "vectors" / "sse.json").read_text())
 STUB = ast.parse(Path(compiled.__file__).with_name("_sseparse.pyi").read_text())
 KIB = 1024
+# A slow machine is no reason to fail.
+untimed = settings(deadline=None)
 
 
 def told(parser: EventParser, batches: list[Batch | None]) -> oracle.Story:
@@ -132,24 +134,27 @@ def chunked(draw) -> bytes:
     return framed
 
 
+@untimed
 @given(streams, cuts, st.booleans(), st.booleans(), st.sampled_from([5, 20, 60, KIB]))
 def test_any_stream_cut_anywhere_is_what_the_oracle_says(raw, where, eof, strip, limit):
-    settings = {"strip_usage": strip, "event_limit": limit}
-    expected = oracle.story(raw, UNTIL_CLOSE, eof=eof, **settings)
+    options = {"strip_usage": strip, "event_limit": limit}
+    expected = oracle.story(raw, UNTIL_CLOSE, eof=eof, **options)
 
-    assert parse(cut_at(raw, where), eof=eof, **settings) == expected
-    assert parse(bytewise(raw), eof=eof, **settings) == expected
+    assert parse(cut_at(raw, where), eof=eof, **options) == expected
+    assert parse(bytewise(raw), eof=eof, **options) == expected
 
 
+@untimed
 @given(chunked(), cuts, st.booleans(), st.booleans(), st.sampled_from([20, 60, KIB]))
 def test_any_chunked_stream_cut_anywhere_is_what_the_oracle_says(raw, where, eof, strip, limit):
-    settings = {"strip_usage": strip, "event_limit": limit}
-    expected = oracle.story(raw, CHUNKED, eof=eof, **settings)
+    options = {"strip_usage": strip, "event_limit": limit}
+    expected = oracle.story(raw, CHUNKED, eof=eof, **options)
 
-    assert parse(cut_at(raw, where), CHUNKED, eof=eof, **settings) == expected
-    assert parse(bytewise(raw), CHUNKED, eof=eof, **settings) == expected
+    assert parse(cut_at(raw, where), CHUNKED, eof=eof, **options) == expected
+    assert parse(bytewise(raw), CHUNKED, eof=eof, **options) == expected
 
 
+@untimed
 @given(streams, st.integers(0, 300), cuts, st.booleans())
 def test_any_stream_of_known_length_is_what_the_oracle_says(raw, length, where, eof):
     assert parse(cut_at(raw, where), length, eof=eof) == oracle.story(raw, length, eof=eof)
@@ -162,6 +167,7 @@ SYNTAX = (
 )  # fmt: skip
 
 
+@untimed
 @given(st.lists(st.sampled_from(SYNTAX), max_size=12).map(b"".join), cuts, st.integers(0, 12))
 @example(b"0" * 253 + b"5\r\nhello", [], 12)
 @example(b"0" * 254 + b"5\r\nhello", [], 12)
@@ -554,6 +560,7 @@ shapes = st.recursive(
 )
 
 
+@untimed
 @given(shapes)
 def test_no_odd_shape_raises(value):
     says(value)

@@ -7,7 +7,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, contextmanager
+from pathlib import Path
 from subprocess import PIPE
 
 import pytest
@@ -15,6 +16,8 @@ import pytest
 from gateway.systemd import FIRST_FD, Notifier, inherited_sockets, watchdog_interval
 
 
+ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "systemd" / "headgate.toml"
 PATIENCE = 10  # seconds that another process may take; reached only when a test fails
 
 
@@ -196,18 +199,132 @@ def test_what_is_no_listening_socket_is_refused_by_name(tmp_path):
     ]
 
 
-@pytest.mark.skipif(not shutil.which("systemd-socket-activate"), reason="needs Debian's systemd")
+# The whole, as the units beside systemd/README.md run it.
+
+needs_systemd = pytest.mark.skipif(
+    not shutil.which("systemd-socket-activate"), reason="needs Debian's systemd"
+)
+
+
+@contextmanager
+def activated(command, sockets, environ):
+    """Have systemd open `sockets` by name and start `command` at the first connection."""
+    options = [f"--listen={path}" for path in sockets.values()]
+    options += [f"--setenv={name}={value}" for name, value in environ.items()]
+    options.append(f"--fdname={':'.join(sockets)}")
+    with subprocess.Popen(
+        ["systemd-socket-activate", *options, *command], stdout=PIPE, stderr=PIPE, text=True
+    ) as process:
+        try:
+            for _ in sockets:
+                assert "Listening on" in process.stderr.readline()
+            yield process
+        finally:
+            process.kill()
+
+
+def connect(path):
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(PATIENCE)
+    client.connect(path)
+    return client
+
+
+@needs_systemd
 def test_systemd_hands_its_sockets_over(tmp_path):
     path = str(tmp_path / "public.sock")
-    command = ["systemd-socket-activate", f"--listen={path}", "--fdname=public"]
+    command = [sys.executable, "-c", CHILD]
+    with activated(command, {"public": path}, {}) as process, connect(path):
+        output, _ = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, output) == (0, f"public {path}\n")
+
+
+REQUEST = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+@pytest.fixture
+def config(tmp_path):
+    """The example beside the units, but no name server is asked in a test."""
+    (tmp_path / "openai_api_key").write_text("sk-canary\n")
+    path = tmp_path / "headgate.toml"
+    path.write_text(EXAMPLE.read_text().replace("https://api.openai.com", "http://127.0.0.1:9"))
+    return path
+
+
+def serve(config, name):
+    """Return the command that serves, and what systemd adds to its environment."""
+    environ = {
+        **{"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "20000000"},
+        **{"CREDENTIALS_DIRECTORY": str(config.parent), "PYTHONPATH": str(ROOT)},
+    }
+    return [sys.executable, "-m", "gateway", "serve", "--config", str(config)], environ
+
+
+def heard(sock):
+    """Return the first line of the next message but the signs of life."""
+    while (line := sock.recv(4096).split(b"\n")[0]) == b"WATCHDOG=1":
+        pass
+    return line
+
+
+@needs_systemd
+def test_the_service_takes_its_sockets_and_says_how_it_is(tmp_path, manager, config):
+    sock, name = manager
+    command, environ = serve(config, name)
+    sockets = {"public": str(tmp_path / "public.sock"), "admin": str(tmp_path / "admin.sock")}
+    with activated(command, sockets, environ) as process:
+        with connect(sockets["public"]) as client:  # queued until the service is there
+            client.sendall(REQUEST)
+            answer = client.makefile("rb").read()
+        said = [sock.recv(4096).split(b"\n")[0] for _ in range(2)]
+        process.terminate()
+        output, errors = process.communicate(timeout=PATIENCE)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert [*said, heard(sock)] == [b"WATCHDOG=1", b"READY=1", b"STOPPING=1"]
+    assert process.returncode == 0, errors
+    assert "sk-canary" not in output + errors
+
+
+# Puts descriptors where systemd puts them and becomes the command.
+LAUNCH = """
+import os, sys
+fds, command = sys.argv[1].split(","), sys.argv[2:]
+for target, fd in enumerate(fds, 3):
+    os.dup2(int(fd), target)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(fds)))
+os.execv(command[0], command)
+"""
+
+
+@contextmanager
+def launched(command, files, environ):
+    """Run `command` with `files` as systemd would, until it is terminated."""
+    fds = [fcntl.fcntl(file, fcntl.F_DUPFD, 100) for file in files]
+    launch = [sys.executable, "-c", LAUNCH, ",".join(map(str, fds)), *command]
     with subprocess.Popen(
-        [*command, sys.executable, "-c", CHILD], stdout=PIPE, stderr=PIPE, text=True
-    ) as activator:
+        launch, pass_fds=fds, env={**os.environ, **environ}, stdout=subprocess.DEVNULL
+    ) as process:
+        for fd in fds:
+            os.close(fd)
         try:
-            assert "Listening on" in activator.stderr.readline()
-            with socket.socket(socket.AF_UNIX) as client:
-                client.connect(path)  # the first connection starts the child
-                output, _ = activator.communicate(timeout=PATIENCE)
+            yield
+            process.terminate()
+            assert process.wait(PATIENCE) == 0
         finally:
-            activator.kill()
-    assert (activator.returncode, output) == (0, f"public {path}\n")
+            process.kill()
+
+
+def test_a_restart_refuses_no_connection(manager, config):
+    """Systemd keeps the sockets: what comes between two processes waits for the second."""
+    sock, name = manager
+    command, environ = serve(config, name)
+    environ["LISTEN_FDNAMES"] = "public:admin"
+    with listener() as public, listener() as admin:
+        with launched(command, (public, admin), environ):
+            assert heard(sock) == b"READY=1"
+        assert heard(sock) == b"STOPPING=1"
+        with socket.create_connection(public.getsockname(), timeout=PATIENCE) as client:
+            client.sendall(REQUEST)
+            with launched(command, (public, admin), environ):
+                assert client.makefile("rb").read().startswith(b"HTTP/1.1 200 ")
+                assert heard(sock) == b"READY=1"

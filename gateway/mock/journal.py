@@ -61,9 +61,7 @@ class Journal:
         self.changed()
 
     def ended(self, exchange: Exchange, *, cancelled: bool) -> None:
-        """Note that all was said, or that the client left before.  Only the first call counts."""
-        if exchange not in self.live:
-            return
+        """Note that all was said, or that the client left before."""
         self.live.remove(exchange)
         self._settled_tokens += exchange.tokens
         exchange.cancelled = cancelled

@@ -86,11 +86,12 @@ class Playback:
         self._paused = True
 
     def resume(self) -> None:
-        """Go on, at once if a step was missed."""
+        """Go on, with the loop's next turn if a step was missed."""
         self._paused = False
         if self._late:
             self._late = False
-            self.step()
+            # Not from here: asyncio's transport loses count if it is closed in `resume_writing`.
+            self._ticker.soon(self)
 
     def stop(self) -> None:
         """Write nothing any more: the client has left."""

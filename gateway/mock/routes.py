@@ -38,6 +38,7 @@ def _asked_for(exchange: Exchange, defaults: Options, number: int) -> Reply:
     fault = faults.find(options.fault) if options.fault else None
     reply = route(exchange, options, number)
     reply.framing = options.framing or reply.framing
+    reply.stamped = options.stamp
     if fault is not None:
         fault(reply, options, exchange)
     reply.delay += options.first_delay
