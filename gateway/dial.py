@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from gateway.errors import UpstreamUnavailable
+from gateway.errors import ConfigError, UpstreamUnavailable
 from gateway.resolver import Resolver
 from gateway.upstream import UpstreamConnection
 
@@ -24,9 +24,12 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
     """Return the context for one upstream: the system's roots, or only those of `ca_file`.
 
     Raises:
-        OSError: `ca_file` cannot be read, or holds no certificate.
+        ConfigError: `ca_file` cannot be read, or holds no certificate.
     """
-    context = ssl.create_default_context(cafile=ca_file)
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError(f"ca_file {ca_file}: {error.strerror or error}") from error
     context.set_alpn_protocols(["http/1.1"])
     return context
 

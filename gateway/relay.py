@@ -14,6 +14,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
+from gateway.chat import Usage
 from gateway.dialects import openai
 from gateway.errors import (
     GatewayError,
@@ -205,7 +206,7 @@ class Job:
         self._account()
 
     def _fail(self, error: BaseException) -> None:
-        if isinstance(error, UpstreamError):
+        if isinstance(error, UpstreamError) and error is not self._stopped:
             self._desk.metrics.upstream_error(self._provider.name, error.kind)
         if not isinstance(error, GatewayError):
             self._desk.log.crash(error)
@@ -220,17 +221,15 @@ class Job:
         status = self._reply.status or CLIENT_LEFT
         desk.metrics.request(self._route, self._model, name, status, duration)
         desk.metrics.ended(self._end)
-        if self._usage:
-            desk.metrics.tokens(self._model, self._usage)
+        usage = desk.metrics.tokens(self._model, self._usage) if self._usage else Usage(0, 0)
         if self._exchange.sent:
             desk.metrics.upstream(name).pool_wait.observe(self._exchange.waited)
         if self._exchange.retried:
             desk.metrics.retried()
-        desk.log.request(self._record(status, duration))
+        desk.log.request(self._record(status, duration, usage))
 
-    def _record(self, status: int, duration: float) -> RequestRecord:
+    def _record(self, status: int, duration: float, usage: Usage) -> RequestRecord:
         events, size = self._delivered()
-        usage = self._usage or {}
         return RequestRecord(
             request_id=self._reply.request_id,
             client=self.client,
@@ -244,8 +243,8 @@ class Job:
             ttft=self._first - self._received if self._first else None,
             duration=duration,
             events=events,
-            tokens_in=usage.get("prompt_tokens"),
-            tokens_out=usage.get("completion_tokens"),
+            tokens_in=usage.input,
+            tokens_out=usage.output,
             bytes=size,
             overhead=self._overhead,
             error=self._error,

@@ -8,7 +8,6 @@
 
 import asyncio
 import os
-import resource
 import signal
 import socket
 import sys
@@ -220,8 +219,6 @@ class Server:
         watch("pool_waiters", self._pool_waiters)
         watch("loop_lag_seconds", lambda: self._lag)
         watch("log_lines_dropped_total", lambda: self._log.dropped)
-        watch("fds_open", lambda: len(os.listdir("/proc/self/fd")))
-        watch("fds_limit", lambda: resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
     def _pool_connections(self) -> dict[Key, float]:
         figures: dict[Key, float] = {}
