@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from gateway import __version__, mock
+from gateway import __version__, mock, rebuild_hint
 from gateway.errors import BindError, ConfigError
 
 
@@ -32,6 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BindError as error:
         print(f"headgate: {error.message}", file=sys.stderr)
         return EX_UNAVAILABLE
+    except ImportError as error:
+        if (hint := rebuild_hint(error)) is None:
+            raise
+        print(f"headgate: {hint}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 0
 

@@ -13,13 +13,16 @@ import uvloop
 
 from gateway.config import Config, parse
 from gateway.logs import Log, bridged
-from gateway.mock import MockProvider
+from gateway.mock import MockProvider, Options
 from gateway.server import Server
 from gateway.systemd import Notifier
 
 
 HOST = "127.0.0.1"
 PORT, ADMIN_PORT, MOCK_PORT = 8080, 9090, 9001
+
+# About as fast as a person reads, so that tokens are seen coming one by one.
+PACE = Options(first_delay=200, interval=30)
 
 CONFIG = """
 [server]
@@ -76,7 +79,7 @@ def run() -> int:
 
 
 async def _run(log: Log) -> None:
-    provider = MockProvider()
+    provider = MockProvider(PACE)
     await provider.start(HOST, free_port(MOCK_PORT))
     server = Server(
         _config(provider.url),
@@ -86,6 +89,7 @@ async def _run(log: Log) -> None:
         watchdog=None,
         inherited={},
     )
+    server.heed_signals()
     try:
         await server.start()
         _welcome(server, provider.url)

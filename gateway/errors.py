@@ -202,7 +202,7 @@ class Overloaded(GatewayError):
 
 
 class BadChunk(GatewayError):
-    """A message body is not framed as RFC 9112 §6–7 want; the reader says whose fault it is."""
+    """A message body is not framed as RFC 9112 §6-7 want; the reader says whose fault it is."""
 
 
 class BodyTooLong(GatewayError):

@@ -44,7 +44,7 @@ class EventLog:
     def append(self, batch: Batch) -> None:
         """Add the next entries.  The log must be open, the numbers must follow its tail."""
         if self.closed or batch.first != self.tail + 1:
-            raise ValueError(f"log {self.id} ({self.state.value}) at {self.tail}: not {batch.first}")
+            raise ValueError(f"log {self.id} is {self.state.value} at {self.tail}")
         self._batches.append(batch)
         self.tail += batch.count
         self.held += len(batch.data)

@@ -35,7 +35,7 @@ class Exchange:
 
     __slots__ = (
         "_alarm", "_began", "_clock", "_connection", "_keep_alive", "_loop", "_paused", "_provider",
-        "clean", "retried", "sent", "taker", "waited", "_resumed",
+        "_resumed", "clean", "retried", "sent", "taker", "waited",
     )  # fmt: skip
 
     def __init__(

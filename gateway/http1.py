@@ -277,7 +277,8 @@ class HttpConnection(asyncio.Protocol):
     def _dispatch(self) -> None:
         """Hand the complete request to its route."""
         head, route = self._head, self._route
-        assert head is not None and route is not None
+        assert head is not None
+        assert route is not None
         body = b"".join(self._parts)
         reply = self._begin_reply()
         request = Request(

@@ -7,6 +7,7 @@
 """
 
 import asyncio
+import itertools
 import os
 import signal
 import socket
@@ -64,6 +65,7 @@ class Server:
         self._watchdog = watchdog  # seconds between signs of life
         self._inherited = inherited
         self._ready = False
+        self._request_ids = request_ids()
         self._leaving = asyncio.Event()  # the first signal came
         self._hurry = asyncio.Event()  # the second
         self._servers: list[asyncio.Server] = []
@@ -84,6 +86,11 @@ class Server:
         self._lag = 0.0
         self._watch()
 
+    def heed_signals(self) -> None:
+        """Leave on SIGTERM and SIGINT; to be called before READY is said."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self.leave)
+
     async def start(self) -> None:
         """Open everything and say READY.
 
@@ -103,8 +110,6 @@ class Server:
 
     async def run(self) -> None:
         """Serve until a signal, then drain; return when all is closed."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self.leave)
         await self._leaving.wait()
         await self._drain()
         await self._stop()
@@ -149,11 +154,11 @@ class Server:
         self._notifier.close()
 
     async def _first(
-        self, one: Awaitable[object], other: Awaitable[object] | None, timeout: float
+        self, one: Awaitable[object], other: Awaitable[object] | None, patience: float
     ) -> None:
-        """Wait until either is done, `timeout` seconds at most."""
+        """Wait until either is done, `patience` seconds at most."""
         tasks = [asyncio.ensure_future(a) for a in (one, other) if a is not None]
-        await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()
 
@@ -163,7 +168,7 @@ class Server:
         return Host(
             route,
             limit=limit,
-            request_id=new_request_id,
+            request_id=self._request_ids,
             on_refused=self._refused,
             on_crash=self._log.crash,
         )
@@ -265,6 +270,7 @@ async def _serve(config: Config, log: Log) -> None:
         watchdog=watchdog_interval(),
         inherited=inherited_sockets(),
     )
+    server.heed_signals()
     try:
         await server.start()
         await server.run()
@@ -272,6 +278,10 @@ async def _serve(config: Config, log: Log) -> None:
         server.close()
 
 
-def new_request_id() -> str:
-    """Return an id for a request that came without one."""
-    return "req_" + os.urandom(12).hex()
+def request_ids() -> Callable[[], str]:
+    """Return a maker of ids for requests that come without one.
+
+    They need not be hard to guess, only unlike those of any other process.
+    """
+    prefix, numbers = "req_" + os.urandom(8).hex(), itertools.count(1)
+    return lambda: f"{prefix}{next(numbers):08x}"

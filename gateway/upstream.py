@@ -40,8 +40,8 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to a provider."""
 
     __slots__ = (
-        "_answered", "_early", "_fate", "_head", "_interim", "_loop", "_method", "_on_idle_lost", "_phase",
-        "_reader", "_sink", "_transport", "idle_since", "used", "valve",
+        "_answered", "_early", "_fate", "_head", "_interim", "_loop", "_method", "_on_idle_lost",
+        "_phase", "_reader", "_sink", "_transport", "idle_since", "used", "valve",
     )  # fmt: skip
 
     def __init__(
@@ -88,7 +88,8 @@ class UpstreamConnection(asyncio.Protocol):
 
         The future fails with UpstreamUnavailable or UpstreamProtocolError.
         """
-        assert self._phase is Phase.IDLE and self._transport is not None
+        assert self._phase is Phase.IDLE
+        assert self._transport is not None
         self.used += 1
         self._phase = Phase.HEAD
         self._method = method

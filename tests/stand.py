@@ -1,6 +1,7 @@
 """The gateway before the mock provider, both on real sockets, in the test's own loop."""
 
 import asyncio
+import contextlib
 import os
 from types import TracebackType
 
@@ -41,7 +42,7 @@ class Stand:
 
     def __init__(
         self,
-        defaults: Options = Options(),
+        defaults: Options = Options(),  # noqa: B008 - it is frozen
         *,
         upstream: str = "",
         drain: str = "1s",
@@ -94,8 +95,7 @@ class Stand:
         await self.server.public.connections.empty()
         self._log.close()
         os.close(self._write_fd)
-        with open(self._read_fd, "rb") as lines:
-            self.log_lines = [orjson.loads(line) for line in lines]
+        self.log_lines = read_lines(self._read_fd)
         if error is None:
             assert not [line for line in self.log_lines if line["msg"] == "crash"], self.log_lines
             assert len(desk.hub) == 0
@@ -118,6 +118,12 @@ class Stand:
             name: float(value)
             for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")
         }
+
+
+def read_lines(fd: int) -> list[dict[str, object]]:
+    """Read JSON lines to the end, and close."""
+    with open(fd, "rb") as lines:
+        return [orjson.loads(line) for line in lines]
 
 
 class Answer:
@@ -212,10 +218,8 @@ class Client:
     async def close(self) -> None:
         """Close, and wait until it is."""
         self.writer.close()
-        try:
+        with contextlib.suppress(ConnectionError):
             await self.writer.wait_closed()
-        except ConnectionError:
-            pass
 
 
 def chat(*, model: str = "m", stream: bool = True, **mock: object) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """A compiled module that is missing or stale says how to rebuild it."""
 
+import re
 import subprocess
 import sys
 
@@ -42,3 +43,17 @@ def test_words_and_configuration_work_without_the_extension():
     """`headgate check` says what is wrong with a file, built or not."""
     program = "import sys; sys.modules['gateway._sseparse'] = None; import gateway.config"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+
+
+def test_the_command_gives_the_hint_in_one_line(tmp_path):
+    config = tmp_path / "headgate.toml"
+    config.write_text('[upstreams.x]\nbase_url = "http://127.0.0.1:9/v1"\n')
+    program = (
+        "import sys; sys.modules['gateway._sseparse'] = None; from gateway.cli import main;"
+        f"sys.exit(main(['serve', '--config', {str(config)!r}]))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30
+    )
+    assert ran.returncode == 1
+    assert re.fullmatch(r"headgate: gateway\._sseparse is not built.*\n", ran.stderr)

@@ -5,7 +5,6 @@ import asyncio
 import orjson
 import pytest
 
-from gateway.mock import Options
 from tests.stand import Stand, chat
 
 

@@ -55,9 +55,11 @@ async def test_the_async_client_streams_many_at_once_without_mixing_them():
         )
         return "".join([c.choices[0].delta.content or "" async for c in stream])
 
-    async with Stand() as stand:
-        async with openai.AsyncOpenAI(base_url=stand.url + "/v1", api_key="x") as client:
-            texts = await asyncio.gather(*(one(client, f"s{i}") for i in range(50)))
+    async with (
+        Stand() as stand,
+        openai.AsyncOpenAI(base_url=stand.url + "/v1", api_key="x") as client,
+    ):
+        texts = await asyncio.gather(*(one(client, f"s{i}") for i in range(50)))
 
     for i, text in enumerate(texts):
         assert text == " ".join(f"s{i}t{n}" for n in range(20))

@@ -1,0 +1,93 @@
+"""A transport without a socket, and a loop whose time the test winds by hand."""
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from typing import Any
+
+
+class FakeTransport:
+    """What a protocol writes to: `written` has the bytes, `aborted` and `closed` its end."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.unsent = 0  # bytes a test lets the peer not take
+        self.reading = True
+        self.aborted = False
+        self.closed = False  # gracefully
+
+    def write(self, data: bytes) -> None:
+        if not self.is_closing():
+            self.written += data
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def is_closing(self) -> bool:
+        return self.aborted or self.closed
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeHandle:
+    """A timer that has not rung."""
+
+    def __init__(self, due: float, call: Callable[[], object]) -> None:
+        self.due = due
+        self.call = call
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class FakeLoop:
+    """A clock and its timers; nothing happens until `wind`.  Futures are of the running loop."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+        self._timers: list[tuple[float, int, FakeHandle]] = []
+        self._count = 0
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, due: float, call: Callable[..., object], *args: Any) -> FakeHandle:
+        handle = FakeHandle(due, lambda: call(*args))
+        self._count += 1
+        heapq.heappush(self._timers, (due, self._count, handle))
+        return handle
+
+    def call_later(self, delay: float, call: Callable[..., object], *args: Any) -> FakeHandle:
+        return self.call_at(self.now + delay, call, *args)
+
+    def call_soon(self, call: Callable[..., object], *args: Any) -> FakeHandle:
+        return self.call_at(self.now, call, *args)
+
+    def create_future(self) -> "asyncio.Future[Any]":
+        return asyncio.get_running_loop().create_future()
+
+    @property
+    def timers(self) -> list[float]:
+        """When the timers are due that are not cancelled."""
+        return sorted(due for due, _, handle in self._timers if not handle.cancelled)
+
+    def wind(self, seconds: float) -> None:
+        """Let time pass, and ring what falls due, at its own time."""
+        end = self.now + seconds
+        while self._timers and self._timers[0][0] <= end:
+            due, _, handle = heapq.heappop(self._timers)
+            if not handle.cancelled:
+                self.now = max(self.now, due)
+                handle.call()
+        self.now = end
