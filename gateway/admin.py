@@ -30,7 +30,7 @@ class Admin:
     def __init__(self, figures: metrics.Metrics, checks: Checks, host: str) -> None:
         self._metrics = figures
         self._checks = checks  # what readiness consists of
-        self._hosts = {"localhost", host}
+        self._hosts = {"localhost", host.lower()}
         self._table: dict[str, Callable[[Request, Reply], None]] = {
             "/metrics": self._render,
             "/livez": self._live,
@@ -45,7 +45,7 @@ class Admin:
     def handle(self, request: Request, reply: Reply) -> None:
         """Serve a request."""
         head = request.head
-        host = head.get(b"host").decode("latin-1").rpartition(":")
+        host = head.get(b"host").decode("latin-1").lower().rpartition(":")
         name = (host[0] if host[1] and host[2].isdigit() else "".join(host)).strip("[]")
         if name and name not in self._hosts and not is_literal(name):
             raise Misdirected(f"this listener does not answer for {name}")

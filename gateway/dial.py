@@ -69,6 +69,8 @@ class Dialer:
             async with asyncio.timeout(self._timeout):
                 addresses = await self._resolver.resolve(self._host)
                 connection = await self._race(addresses, on_lost)
+        except UpstreamUnavailable as error:  # says the name, which is not the client's business
+            raise self._failed("its name cannot be resolved", error.kind) from error
         except TimeoutError as error:
             raise self._failed("does not answer", "connect_timeout") from error
         except ssl.SSLError as error:

@@ -72,7 +72,7 @@ class Exchange:
             stale = self._connection
             if stale is None or stale.used == 1 or stale.answered:
                 raise
-            self._give_back()
+            self.close()
             self.retried = True
             return await self._send(request, fresh=True)
 
@@ -118,7 +118,9 @@ class Exchange:
         self.sent = self._clock()
         self.waited += self.sent - asked
         if self._alarm is None:
-            due = self._loop.time() + self._provider.timeouts.first_event
+            limits = self._provider.timeouts
+            # The nearest of all: the answer may begin, and halt, before the first is due.
+            due = min(self.sent + min(limits.first_event, limits.idle), self._began + limits.total)
             self._alarm = Alarm(self._loop, self._ring, due)
         head = await self._connection.send(request, "POST")
         self._keep_alive = head.keep_alive
@@ -142,7 +144,7 @@ class Exchange:
         if total < due:
             due, what = total, "total"
         if now < due:
-            return due
+            return min(due, now + limits.idle)
         if self._connection is not None:
             name = self._provider.name
             message = f"upstream {name}: {what} timeout after {getattr(limits, what):g} s"
@@ -203,3 +205,4 @@ class Collector:
     def _break(self, error: GatewayError) -> None:
         if not self.whole.done():
             self.whole.set_exception(error)
+            self.whole.exception()  # seen, even if its task is cancelled before it wakes

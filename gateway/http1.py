@@ -139,9 +139,9 @@ class HttpConnection(asyncio.Protocol):
     """One client socket."""
 
     __slots__ = (
-        "_alarm", "_deadline", "_decoder", "_early", "_head", "_host", "_keep_alive", "_loop",
-        "_parts", "_phase", "_reader", "_refused", "_reply", "_route", "_taken", "_transport",
-        "client",
+        "_alarm", "_clogged", "_deadline", "_decoder", "_early", "_head", "_host", "_keep_alive",
+        "_loop", "_parts", "_phase", "_reader", "_refused", "_reply", "_route", "_taken",
+        "_transport", "client",
     )  # fmt: skip
 
     def __init__(self, host: Host, loop: asyncio.AbstractEventLoop) -> None:
@@ -164,7 +164,8 @@ class HttpConnection(asyncio.Protocol):
         # Loop time by which this phase must be over.
         self._deadline = loop.time() + HEAD_TIMEOUT
         # What the client had taken at the last look; only a difference means something.
-        self._taken = 0
+        self._taken: float = inf  # nothing was unsent then
+        self._clogged = False  # the client leaves so much unsent that it is asked for no more
         self._alarm = Alarm(loop, self._ring, self._deadline)
 
     # What the transport says.
@@ -195,6 +196,8 @@ class HttpConnection(asyncio.Protocol):
             self._refuse(MalformedRequest("the request ended before it was complete"))
         # A half-closed client cannot be told from one that left (faults row 26).
         self._gone()
+        # The transport closes when all is sent: somebody must cut a client that reads nothing.
+        self._enter(Phase.LINGER, LINGER_TIMEOUT)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._phase = Phase.CLOSED
@@ -204,17 +207,21 @@ class HttpConnection(asyncio.Protocol):
         self._gone()
 
     def pause_writing(self) -> None:
+        self._clogged = True
         if self._reply is not None:
             self._reply.paused = True
-        self._taken = 1  # more than it can have taken: the first look only notes
+        self._taken = inf  # the first look only notes
         self._alarm.sooner(self._loop.time() + STALL_TIMEOUT / 2)
 
     def resume_writing(self) -> None:
+        self._clogged = False
         reply = self._reply
-        if reply is not None:
-            reply.paused = False
-            if reply.on_writable is not None:
-                reply.on_writable()
+        if reply is None:
+            self.answered()
+            return
+        reply.paused = False
+        if reply.on_writable is not None:
+            reply.on_writable()
 
     # Reading requests.
 
@@ -286,11 +293,18 @@ class HttpConnection(asyncio.Protocol):
         )
         try:
             route.handle(request, reply)
-        except GatewayError as error:
-            reply.error(error)
         except Exception as error:
+            self._failed(reply, error)
+
+    def _failed(self, reply: Reply, error: Exception) -> None:
+        """Answer with an error, unless an answer is out: two would shift all that follow."""
+        if not isinstance(error, GatewayError):
             self._host.on_crash(error)
-            reply.error(GatewayError("internal error"))
+            error = GatewayError("internal error")
+        if not reply.status:
+            reply.error(error)
+        elif not reply.ended:
+            reply.abort()
 
     def _begin_reply(self) -> Reply:
         """Enter BUSY; a stream lives for minutes, so the request's bytes are let go here."""
@@ -342,11 +356,11 @@ class HttpConnection(asyncio.Protocol):
         self._reply = None
         if self._phase is not Phase.BUSY:
             return
-        if self._refused:
+        if self._refused or (self._early and not self.keep_alive):
             self._linger()
         elif not self.keep_alive:
             self.close()
-        else:
+        elif not self._clogged:  # or requests whose answers nobody reads would fill our memory
             self._enter(Phase.HEAD, IDLE_TIMEOUT)
             if self._early:
                 # Not now: a thousand pipelined requests must not nest a thousand calls.
@@ -404,6 +418,7 @@ class HttpConnection(asyncio.Protocol):
     def _ring(self, now: float) -> float | None:
         if self._transport is not None and (waiting := self._transport.get_write_buffer_size()):
             return self._ring_unsent(now, waiting)
+        self._taken = inf
         if now < self._deadline:
             return None if self._deadline == inf else self._deadline
         if self._phase is Phase.BODY or (self._phase is Phase.HEAD and self._reader.pending):

@@ -98,7 +98,9 @@ class Live:
         """Remove a reader; when the last one leaves an open log, its generation is cancelled."""
         if reader in self._readers:
             self._readers.remove(reader)
-        if not self._readers and not self.log.closed:
+        if self._readers:
+            self.advanced()  # it may be the slow one, for which the producer was paused
+        elif not self.log.closed:
             self._producer.cancel("disconnect")
 
 

@@ -16,10 +16,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
+import msgspec
 import orjson
 
 
@@ -49,8 +49,7 @@ MILLISECONDS = tuple(f"{number:03d}Z" for number in range(1000))
 Line = dict[str, Any]  # a line before it is rendered; `time`, `level`, `msg` come first
 
 
-@dataclass(slots=True, kw_only=True)
-class RequestRecord:
+class RequestRecord(msgspec.Struct, kw_only=True):
     """What the line of one request says; filled in as it becomes known.
 
     Times are seconds.  There is no field for a header or a body, so neither can be logged.

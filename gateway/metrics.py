@@ -183,9 +183,12 @@ class Metrics(Collector):
     def tokens(self, model: str, usage: Mapping[str, Any]) -> Usage:
         """Count the tokens of an OpenAI `usage` object, and return them as they were read."""
         read = read_usage(usage)
-        for type in TOKEN_TYPES:
-            if n := getattr(read, type):
-                self._tokens.add((model, type), n)
+        self._tokens.add((model, "input"), read.input)
+        self._tokens.add((model, "output"), read.output)
+        if read.cached:
+            self._tokens.add((model, "cached"), read.cached)
+        if read.reasoning:
+            self._tokens.add((model, "reasoning"), read.reasoning)
         return read
 
     def upstream_error(self, upstream: str, kind: str) -> None:
@@ -278,7 +281,7 @@ def read_usage(usage: Mapping[str, Any]) -> Usage:
 
 
 def _tokens(object: Any, key: str) -> int:
-    number = object.get(key) if isinstance(object, Mapping) else None
+    number = object.get(key) if isinstance(object, dict) else None
     return number if type(number) is int and 0 <= number <= MAX_TOKENS else 0
 
 

@@ -7,7 +7,7 @@ happened.  Waiters are served in the order they came.
 """
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 
@@ -51,7 +51,8 @@ class Pool:
         self.limit = limit
         self.active = 0  # connections with an exchange, and those being opened
         self.idle: list[UpstreamConnection] = []
-        self.waiters: deque[asyncio.Future[UpstreamConnection | None]] = deque()
+        # In the order they came; a dict, since one that gives up leaves from the middle.
+        self.waiters: OrderedDict[asyncio.Future[UpstreamConnection | None], None] = OrderedDict()
         self._dial = dial
         self._patience = patience  # seconds in the queue
         self._loop = loop
@@ -118,7 +119,7 @@ class Pool:
     async def _wait(self) -> UpstreamConnection | None:
         """Return a connection given back by another exchange, or None: its slot only."""
         waiter: asyncio.Future[UpstreamConnection | None] = self._loop.create_future()
-        self.waiters.append(waiter)
+        self.waiters[waiter] = None
         timer = self._loop.call_later(self._patience, self._give_up, waiter)
         try:
             return await waiter
@@ -129,8 +130,7 @@ class Pool:
             raise
         finally:
             timer.cancel()
-            if waiter in self.waiters:
-                self.waiters.remove(waiter)
+            self.waiters.pop(waiter, None)
 
     def _give_up(self, waiter: "asyncio.Future[UpstreamConnection | None]") -> None:
         if not waiter.done():
@@ -142,12 +142,13 @@ class Pool:
     def _free(self, connection: UpstreamConnection | None) -> None:
         """Pass a slot, and the connection in it if it is good, to the next in line."""
         while self.waiters:
-            waiter = self.waiters.popleft()
+            waiter, _ = self.waiters.popitem(last=False)
             if not waiter.done():
                 waiter.set_result(connection)
                 return
         self.active -= 1
-        if connection is not None:
+        # It may have died since it was given back, on its way to one who no longer waits.
+        if connection is not None and connection.alive and not self._closed:
             connection.idle_since = self._loop.time()
             self.idle.append(connection)
             if self._reaper is None:

@@ -126,6 +126,6 @@ def retry_after(head: ResponseHead, wall: float) -> int | None:
     elif DELAY.fullmatch(delay):
         seconds = float(delay)
     elif delay:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, OverflowError):
             seconds = parsedate_to_datetime(delay.decode("latin-1")).timestamp() - wall
     return None if seconds is None else min(MAX_RETRY_AFTER, max(1, round(seconds)))

@@ -1,8 +1,8 @@
 """The one story: ask the provider, pass on what it says, settle.
 
 A job is one request on its way.  It runs in a task whose every way out closes its
-exchange; `_settle` then runs once, whatever happened, even if the task was cancelled
-before its first step.  Nothing is repeated once a byte of an answer was seen.
+exchange and then settles, once, whatever happened.  Nothing is repeated once a byte of
+an answer was seen.
 
     unary.py    the whole answer is collected, so a broken one is a 502, not half an answer
     stream.py   the answer's events go into a log, whose readers answer the client
@@ -100,8 +100,8 @@ class Job:
 
     __slots__ = (
         "_desk", "_end", "_error", "_exchange", "_fields", "_first", "_model", "_overhead",
-        "_path", "_provider", "_received", "_reply", "_route", "_stopped", "_task", "_usage",
-        "client",
+        "_path", "_provider", "_received", "_reply", "_route", "_running", "_stopped", "_task",
+        "_usage", "client",
     )  # fmt: skip
 
     def __init__(self, desk: Desk, order: Order, request: Request, reply: Reply) -> None:
@@ -121,6 +121,7 @@ class Job:
         self._end = ""  # how it ended, in a word
         self._error = ""  # what went wrong, for the log line
         self._stopped: GatewayError | None = None  # why we ended it ourselves
+        self._running = False  # its task has begun
 
     def begin(self, order: Order, request: Request) -> None:
         """Start; from here on the job looks after itself."""
@@ -132,7 +133,6 @@ class Job:
         )
         self._desk.jobs.add(self)
         self._task = self._desk.loop.create_task(self._run(wire))
-        self._task.add_done_callback(self._settle)
 
     @property
     def stage(self) -> Stage:
@@ -145,18 +145,20 @@ class Job:
         """End the job: nobody wants its answer.  The provider's connection drops now."""
         self._end = self._end or reason
         self._desk.metrics.disconnect(self.stage.value)
-        self._exchange.close()
-        self._task.cancel()
+        self._interrupt()
 
     def shut_down(self) -> None:
         """End the job because the process ends; its client is told so."""
+        if not self._end:  # if it has one, only the rest of the provider's body is awaited
+            self._end = "shutdown"
+            self._stopped = self._shutdown_error()
+        self._interrupt()
+
+    def _shutdown_error(self) -> GatewayError:
         if self._first:
             text = "the gateway is shutting down; this answer is not complete"
-            self._stopped = StreamInterrupted(text, kind="shutdown")
-        else:
-            self._stopped = Overloaded("the gateway is shutting down; send the request again")
-        self._exchange.close()
-        self._task.cancel()
+            return StreamInterrupted(text, kind="shutdown")
+        return Overloaded("the gateway is shutting down; send the request again")
 
     # What the two kinds do in their own way.
 
@@ -175,17 +177,34 @@ class Job:
     # The story.
 
     async def _run(self, wire: bytes) -> None:
+        self._running = True
         exchange = self._exchange
+        error: Exception | None = None
         try:
             head = await exchange.ask(wire)
+            del wire  # a stream lives for minutes, and a request may be 20 MB
             self._overhead = exchange.sent - self._received - exchange.waited
             self._desk.metrics.overhead_request.observe(self._overhead)
             self._fields = passed_back(head)
             if head.status != 200:
                 await self._refused(head)
             await self._receive(head)
+        except asyncio.CancelledError:
+            error = self._stopped
+        except Exception as caught:
+            error = caught
         finally:
             exchange.close()
+        self._settle(error)
+
+    def _interrupt(self) -> None:
+        self._exchange.close()
+        self._task.cancel()
+        # A task that is cancelled before its first step never runs; what must be done
+        # at the end is done here then.
+        if not self._running:
+            self._running = True
+            self._settle(self._stopped)
 
     async def _refused(self, head: ResponseHead) -> None:
         """Raise the provider's own error, with its body."""
@@ -197,15 +216,14 @@ class Job:
         error.retry_after = retry_after(head, self._desk.wall())
         raise error
 
-    def _settle(self, task: "asyncio.Task[None]") -> None:
-        """Tell the client of a failure; count and log the request."""
+    def _settle(self, error: Exception | None) -> None:
+        """Tell the client of a failure; count and log the request.  Runs once."""
         self._desk.jobs.discard(self)
-        error = self._stopped if task.cancelled() else task.exception()
         if error is not None:
             self._fail(error)
         self._account()
 
-    def _fail(self, error: BaseException) -> None:
+    def _fail(self, error: Exception) -> None:
         if isinstance(error, UpstreamError) and error is not self._stopped:
             self._desk.metrics.upstream_error(self._provider.name, error.kind)
         if not isinstance(error, GatewayError):
@@ -263,11 +281,11 @@ class Job:
 def reason_of(error: GatewayError) -> str:
     """Return the word for an end by `error`: the reason of a log, a metric and a log line."""
     if isinstance(error, StreamInterrupted):
-        return error.kind  # truncated, shutdown
+        return "truncated"
     if isinstance(error, UpstreamTimeout):
         return "timeout"
     if isinstance(error, UpstreamProtocolError):
         return "protocol"
     if isinstance(error, UpstreamError):
         return "upstream_error"
-    return "shutdown" if isinstance(error, Overloaded) else "failed"
+    return "overloaded" if isinstance(error, Overloaded) else "failed"

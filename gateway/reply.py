@@ -130,21 +130,14 @@ class Reply:
         self.status = status
         wire = self._wire
         id = self.request_id.encode()
-        # Without chunks the end of the body is the end of the connection (RFC 9112 §6.3).
-        persistent = wire.keep_alive and (self._chunked or b"content-length" in fields)
         return b"".join((
             status_line(status),
             wire.date(),
             fields,
             b"x-request-id: ", id, b"\r\nrequest-id: ", id, b"\r\n",
-            self._connection(persistent),
-            b"\r\n",
+            # HTTP/1.0 never gets keep-alive, so the end of a connection can end its streams.
+            b"\r\n" if wire.keep_alive else b"connection: close\r\n\r\n",
         ))  # fmt: skip
-
-    def _connection(self, persistent: bool) -> bytes:
-        if not persistent:
-            return b"connection: close\r\n"
-        return b"connection: keep-alive\r\n" if self._http10 else b""
 
     def _finish(self) -> None:
         self.ended = True

@@ -88,7 +88,7 @@ class Resolver:
             addresses = await self._lookup(host)
             if addresses:
                 self._known[host] = (self._clock(), addresses)
-        except OSError:
+        except (OSError, UnicodeError):  # the latter: a label that DNS cannot hold
             self.failures += 1
         finally:
             del self._running[host]

@@ -25,6 +25,8 @@ from gateway.unary import Unary
 MAX_BODY = 20 * 1024 * 1024
 # Bytes of a body that nobody wants, read only to keep the connection.
 MAX_UNWANTED = 64 * 1024
+# Characters of an unknown model's name that its refusal repeats: a body may be 20 MB of it.
+SHOWN_NAME = 200
 MODELS = "/v1/models/"
 TEXT = b"text/plain; charset=utf-8"
 
@@ -108,7 +110,7 @@ class Api:
             call = openai.read_call(request.body, streams=streams)
             model = self._config.model(call.model)
             if model is None:
-                raise ModelNotFound(f"no model {call.model!r} is configured", param="model")
+                raise _unknown(call.model)
             order = self._order(call, name, below, model)
             (Stream if call.stream else Unary)(self._desk, order, request, reply)
 
@@ -135,7 +137,7 @@ class Api:
     def _show_model(self, request: Request, reply: Reply) -> None:
         name = unquote(request.head.path[len(MODELS) :])
         if name not in self._models:
-            raise ModelNotFound(f"no model {name!r} is configured", param="model")
+            raise _unknown(name)
         reply.send(200, orjson.dumps(self._models[name]))
 
 
@@ -159,6 +161,11 @@ def _refusal(desk: Desk, error: GatewayError) -> Endpoint:
         raise error
 
     return Endpoint(desk, "other", refuse)
+
+
+def _unknown(name: str) -> ModelNotFound:
+    shown = repr(name if len(name) <= SHOWN_NAME else name[:SHOWN_NAME] + "...")
+    return ModelNotFound(f"no model {shown} is configured", param="model")
 
 
 def _healthz(request: Request, reply: Reply) -> None:

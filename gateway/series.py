@@ -33,6 +33,7 @@ ENDINGS = (
     "timeout",
     "protocol",
     "truncated",
+    "overloaded",
     "shutdown",
 )
 STAGES = ("queued", "waiting", "streaming")  # of a job, when its client left

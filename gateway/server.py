@@ -68,7 +68,7 @@ class Server:
         self._request_ids = request_ids()
         self._leaving = asyncio.Event()  # the first signal came
         self._hurry = asyncio.Event()  # the second
-        self._servers: list[asyncio.Server] = []
+        self._servers: dict[str, list[asyncio.Server]] = {"public": [], "admin": []}
         self._ticks: dict[str, asyncio.TimerHandle] = {}
         models = [model.name for model in config.models.values()]
         self._metrics = Metrics(models, config.upstreams)
@@ -125,7 +125,7 @@ class Server:
         self._ready = False
         self._notifier.stopping(f"draining {len(self.desk.jobs)} requests")
         self._log.info("draining", requests=len(self.desk.jobs))
-        for server in self._servers[: len(self._config.server.listen)]:
+        for server in self._servers["public"]:
             server.close()
         self.public.drain()
         await self._first(self.desk.jobs.empty(), self._hurry.wait(), self._config.server.drain)
@@ -141,7 +141,7 @@ class Server:
 
     def close(self) -> None:
         """Close whatever is open.  May be called twice."""
-        for server in self._servers:
+        for server in itertools.chain(*self._servers.values()):
             server.close()
         for host in (self.public, self._admin):
             for connection in host.connections:
@@ -178,7 +178,7 @@ class Server:
             sock.setblocking(False)
             factory = partial(HttpConnection, host, self._loop)
             server = await self._create_server(factory, sock)
-            self._servers.append(server)
+            self._servers[name].append(server)
             self.addresses[name].append(shown(sock))
             self._log.info("listening", listener=name, address=shown(sock))
 

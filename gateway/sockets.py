@@ -110,7 +110,10 @@ def _remove_stale(path: str) -> None:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             return  # bind will say that it is in use
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.setblocking(False)  # one that is too busy to answer would hold us up
             try:
                 probe.connect(path)
+            except BlockingIOError:
+                return
             except ConnectionRefusedError:
                 os.unlink(path)

@@ -161,7 +161,7 @@ class Stream(Job):
         self._end = self._end or reason
         self.live.close(state, reason, fault)
 
-    def _fail(self, error: BaseException) -> None:
+    def _fail(self, error: Exception) -> None:
         # A connection that is lost amid a stream is no longer one that could not be had.
         if self._first and isinstance(error, UpstreamUnavailable):
             error = StreamInterrupted("the upstream's stream was cut")
@@ -171,10 +171,10 @@ class Stream(Job):
         broken = isinstance(error, StreamInterrupted)
         self._close(State.INTERRUPTED if broken else State.FAILED, self._end, error)
 
-    def _settle(self, task: "asyncio.Task[None]") -> None:
+    def _settle(self, error: Exception | None) -> None:
         if self._outcome.done() and not self._outcome.cancelled():
             self._outcome.exception()  # seen, even if the task was cancelled meanwhile
-        super()._settle(task)
+        super()._settle(error)
         self._close(State.CANCELLED, "disconnect")  # unless it is closed already
         self._desk.hub.forget(self.live)
         self._desk.metrics.stream_stopped(TRANSPORT)

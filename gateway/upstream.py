@@ -116,9 +116,11 @@ class UpstreamConnection(asyncio.Protocol):
 
     def finish(self) -> None:
         """Make the connection ready for another exchange: this one ended cleanly."""
-        if self._phase is not Phase.DEAD:
+        if self._phase is not Phase.DEAD and self.valve is not None:
             self._phase = Phase.IDLE
             self._sink = self._head = None
+            # The last bytes may have come while its reader was full; the next exchange reads.
+            self.valve.resume()
 
     def abort(self) -> None:
         """Drop the connection at once.  May be called twice."""
@@ -195,6 +197,7 @@ class UpstreamConnection(asyncio.Protocol):
             future, self._head = self._head, None
             if future is not None and not future.done():
                 future.set_exception(error or UpstreamUnavailable(CLOSED_EARLY, kind="reset"))
+                future.exception()  # seen, even if its task is cancelled before it wakes
         elif self._sink is not None:
             sink, self._sink = self._sink, None
             sink.lost(error)

@@ -467,19 +467,15 @@ def test_a_head_is_read_only_if_it_is_exactly_one(tail):
 
 
 def test_h11_may_still_refuse_and_must_agree():
-    raw = request()
-    head = guard.read_request(raw)
-    guard._hear_second_opinion(head, raw, b"POST", b"/")
-    for method, target in ((b"GET", b"/"), (b"POST", b"/x")):
-        with pytest.raises(MalformedRequest, match="two ways"):
-            guard._hear_second_opinion(head, raw, method, target)
+    head = guard.read_request(request())
+    guard._hear_second_opinion(head, b"POST", b"/")
     length = (b"content-length", b"1")
     head.headers += [length, length]  # h11 takes them for one
     with pytest.raises(MalformedRequest, match="two ways"):
-        guard._hear_second_opinion(head, raw, b"POST", b"/")
+        guard._hear_second_opinion(head, b"POST", b"/")
     head.headers += [(b"upgrade", b"secret\0")]
     with pytest.raises(MalformedRequest, match="not legal") as caught:
-        guard._hear_second_opinion(head, raw, b"POST", b"/")
+        guard._hear_second_opinion(head, b"POST", b"/")
     assert "secret" not in str(caught.value)
 
 

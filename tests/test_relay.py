@@ -97,7 +97,7 @@ AMID = {
     "truncate": "truncated",
     "no-done": "truncated",
     "no-finish": "truncated",
-    "garbage-mid": "protocol",
+    "bad-chunk": "protocol",
     "big-line": "protocol",
     "error-mid": "upstream_error",
 }

@@ -120,15 +120,22 @@ def _decode(raw: bytes) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise ClientError("the body must be a JSON object")
     # Nothing nests deeper than it has brackets, and counting them is nearly free.
-    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _deeper(body, MAX_DEPTH):
+    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _too_deep(body):
         raise ClientError(f"the body nests deeper than {MAX_DEPTH} levels")
     return body
 
 
-def _deeper(value: Any, levels: int) -> bool:
-    """Say whether `value` nests deeper than `levels`."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    if not isinstance(value, list):
-        return False
-    return levels == 0 or any(_deeper(item, levels - 1) for item in value)
+def _too_deep(body: Any) -> bool:
+    """Say whether `body` nests deeper than MAX_DEPTH."""
+    level = [body]
+    # Level by level: a call per value would hold the loop for seconds on a large body.
+    for _ in range(MAX_DEPTH):
+        level = [
+            item
+            for value in level
+            for item in (value.values() if type(value) is dict else value)
+            if type(item) is dict or type(item) is list
+        ]
+        if not level:
+            return False
+    return True
