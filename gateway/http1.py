@@ -356,7 +356,7 @@ class HttpConnection(asyncio.Protocol):
         self._reply = None
         if self._phase is not Phase.BUSY:
             return
-        if self._refused or (self._early and not self.keep_alive):
+        if self._refused:
             self._linger()
         elif not self.keep_alive:
             self.close()

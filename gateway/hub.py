@@ -20,6 +20,10 @@ LOG_HIGH = 1024 * 1024
 LOG_LOW = LOG_HIGH // 2
 
 
+# Bytes of an id that nobody can guess: whoever knows it may read the log.
+ID_BYTES = 12
+
+
 class Reader(Protocol):
     """What the hub asks of a reader."""
 
@@ -109,15 +113,22 @@ class Hub:
 
     def __init__(self) -> None:
         self._live: dict[str, Live] = {}
+        self._entropy = b""  # asked of the kernel for many ids at once
 
     def __len__(self) -> int:
         return len(self._live)
 
     def open(self, producer: Producer) -> Live:
         """Create an empty log for `producer` to fill, under an id nobody can guess."""
-        log = EventLog("gen_" + os.urandom(12).hex())
+        log = EventLog("gen_" + self._secret().hex())
         live = self._live[log.id] = Live(log, producer)
         return live
+
+    def _secret(self) -> bytes:
+        if not self._entropy:
+            self._entropy = os.urandom(ID_BYTES * 256)
+        secret, self._entropy = self._entropy[:ID_BYTES], self._entropy[ID_BYTES:]
+        return secret
 
     def forget(self, live: Live) -> None:
         """Drop a log whose generation is over.  May be called twice."""

@@ -85,6 +85,8 @@ class Stream(Job):
         if error is None:
             parser.eof()
             self._attend(parser, None, self._clock())
+        elif self.live.log.closed:
+            self._tail_out()  # all was said: only the connection is lost
         elif not self._outcome.done():
             self._outcome.set_exception(error)
 
@@ -120,10 +122,11 @@ class Stream(Job):
         if batch is not None and parser.error_at != 1:
             if not self._first:
                 self._begins(now)
-            self.live.publish(batch)
+            self.live.log.append(batch)
         if not self.live.log.closed and not self._outcome.done():
-            self._conclude(parser)
+            self._conclude(parser)  # closing wakes the readers: last entries and end go as one
         if self._outcome.done():
+            self._exchange.clean = False  # bytes after the end, or an end that was not good
             return
         if parser.ended or parser.fault is not None or parser.error is not None:
             self._exchange.clean = parser.ended and not parser.surplus
@@ -133,19 +136,25 @@ class Stream(Job):
 
     def _conclude(self, parser: EventParser) -> None:
         """End the generation as the stream's last event deserves."""
-        error, fault = parser.error, parser.fault
-        if error is not None and parser.error_at == 1:
-            self._outcome.set_exception(UpstreamRefused(openai.status_of(error), error))
-        elif error is not None:
-            # The provider's own error event is in the log: nothing to add.
-            self._desk.metrics.upstream_error(self._provider.name, UpstreamRefused.kind)
-            self._close(State.FAILED, "upstream_error")
+        fault = parser.fault
+        if parser.error is not None:
+            self._refuse(parser, UpstreamRefused(openai.status_of(parser.error), parser.error))
         elif parser.done and parser.finish:
             self._close(State.FINISHED, "finished")
         elif fault is not None and fault.kind != StreamInterrupted.kind:
             self._outcome.set_exception(fault)
         elif parser.done or parser.ended or fault is not None:
             self._outcome.set_exception(self._truncated())
+
+    def _refuse(self, parser: EventParser, error: UpstreamRefused) -> None:
+        """End the generation with the provider's own error."""
+        if parser.error_at == 1:
+            self._outcome.set_exception(error)
+            return
+        # Its event is in the log: the client needs no other.
+        self._error = error.message
+        self._desk.metrics.upstream_error(self._provider.name, error.kind)
+        self._close(State.FAILED, "upstream_error")
 
     def _truncated(self) -> UpstreamError:
         if self._first:

@@ -154,7 +154,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = self.valve = None
-        self._end(UpstreamUnavailable(f"the upstream reset the connection: {exc}", kind="reset"))
+        self._end(UpstreamUnavailable("the upstream reset the connection", kind="reset"))
 
     # Inside.
 

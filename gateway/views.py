@@ -66,15 +66,15 @@ class SseView:
         live = self._live
         log = live.log
         batches = log.after(self.cursor)
-        if batches:
+        data = batches[0].data if len(batches) == 1 else b"".join([b.data for b in batches])
+        if log.closed:
+            self._finish(data)
+        elif data:
             if not self._open:
                 self._start()
-            one = len(batches) == 1
-            reply.write(batches[0].data if one else b"".join([b.data for b in batches]))
+            reply.write(data)
             self.cursor = log.tail
             live.advanced()
-        if log.closed:
-            self._finish()
 
     def leave(self) -> None:
         """Stop following: the client is gone, or has everything."""
@@ -86,19 +86,21 @@ class SseView:
         self._open = True
         self._reply.start(200, SSE_FIELDS + self._fields())
 
-    def _finish(self) -> None:
-        log = self._live.log
+    def _finish(self, rest: bytes) -> None:
+        """Write the log's last entries and its end, in one piece."""
+        log, reply = self._live.log, self._reply
         self.leave()
-        if log.fault is not None and not self._open:
-            self._reply.error(log.fault, fields=self._fields())
-            return
+        self.cursor = log.tail
+        if log.fault is not None:
+            if not self._open and not rest:
+                reply.error(log.fault, fields=self._fields())
+                return
+            rest += openai.error_event(log.fault)
+        elif log.state is State.FINISHED or log.state is State.CANCELLED:
+            rest += openai.DONE
         if not self._open:
             self._start()
-        if log.fault is not None:
-            self._reply.write(openai.error_event(log.fault))
-        elif log.state is State.FINISHED or log.state is State.CANCELLED:
-            self._reply.write(openai.DONE)
-        self._reply.end()
+        reply.end(rest)
 
     def _ring(self, now: float) -> float:
         """Write a heartbeat after a silence."""
