@@ -1,21 +1,11 @@
-"""The load generator as Python sees it: compile it, run it, read its report."""
+"""The load generator as Python sees it: run it, read its report."""
 
 import json
-import shutil
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-
-HERE = Path(__file__).parent
-SOURCES = [HERE / "loadgen.c", HERE / "answer.c"]
-HEADERS = [HERE / "answer.h", HERE / "histogram.h"]
-BINARY = HERE / ".build" / "loadgen"
-
-
-class BuildError(Exception):
-    """The load generator cannot be compiled; the message says what to do."""
+from programs import LOADGEN
 
 
 class LoadError(Exception):
@@ -38,25 +28,6 @@ class Load:
         return [word for name, value in vars(self).items() for word in (f"--{name}", str(value))]
 
 
-def build() -> Path:
-    """Compile the load generator unless that was done, and return the program.
-
-    Raises:
-        BuildError: there is no C compiler, or it refused.
-    """
-    newest = max(path.stat().st_mtime for path in SOURCES + HEADERS)
-    if BINARY.exists() and BINARY.stat().st_mtime > newest:
-        return BINARY
-    if not shutil.which("cc"):
-        raise BuildError("no C compiler: install one (Debian: apt install build-essential)")
-    BINARY.parent.mkdir(exist_ok=True)
-    command = ["cc", "-std=c11", "-O2", "-Wall", "-Wextra", "-o", str(BINARY), *map(str, SOURCES)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise BuildError(f"cc refused the load generator:\n{done.stderr}")
-    return BINARY
-
-
 def run(port: int, load: Load) -> dict[str, Any]:
     """Put `load` on the server at `port` until it ends, and return the report.
 
@@ -68,7 +39,7 @@ def run(port: int, load: Load) -> dict[str, Any]:
 
 
 def _command(port: int, load: Load) -> list[str]:
-    return [str(build()), "--port", str(port), *load.arguments()]
+    return [str(LOADGEN.build()), "--port", str(port), *load.arguments()]
 
 
 class OpenStreams:

@@ -1,7 +1,7 @@
 """Measure what relaying a token stream costs, side by side with nginx, in one run.
 
     python bench/relay.py [--scenarios S2b,S3] [--targets direct,nginx,headgate]
-                          [--rounds 3] [--duration 10] [--json FILE]
+                          [--upstream c|mock] [--rounds 3] [--duration 10] [--json FILE]
 
 README.md beside this file says what the scenarios are and how to read the figures.
 Exit status: 0 measured, 1 an answer was wrong, 2 usage or something is missing.
@@ -21,11 +21,13 @@ from typing import Any
 
 import loadgen
 import targets
-from loadgen import BuildError, Load, LoadError
-from targets import TARGETS, StartError, Target
+from loadgen import Load, LoadError
+from programs import LOADGEN, BuildError
+from targets import TARGETS, UPSTREAMS, StartError, Target
 
 
-# Above this share of their core, what mock and load generator add is no longer small and steady.
+# Above this share of their core, what upstream and load generator add is no longer small and
+# steady.
 BUSY = 0.85
 # Above this share of the proxy's core, what others did there has slowed it and cooled its caches.
 DISTURBED = 0.05
@@ -73,7 +75,7 @@ COLUMNS = {
     "kb": "KB",
     "per_second": "per s",
     "loadgen_us": "loadgen µs",
-    "mock_us": "mock µs",
+    "upstream_us": "upstream µs",
     "far_core": "far core",
     "others": "others",
 }
@@ -101,7 +103,7 @@ def scenarios(duration: float) -> dict[str, Scenario]:
 # --- measuring ---------------------------------------------------------------------------------
 
 
-def measure(scenario: Scenario, target: Target, provider: Target, core: int) -> Figures:
+def measure(scenario: Scenario, target: Target, upstream: Target, core: int) -> Figures:
     """Put the scenario's load on the target and return what it cost.
 
     Raises:
@@ -111,7 +113,7 @@ def measure(scenario: Scenario, target: Target, provider: Target, core: int) -> 
         loadgen.run(target.port, WARM_UP)
         if scenario.load.mode == "open":
             return _memory(scenario.load, target)
-        return _cost(scenario, target, provider)
+        return _cost(scenario, target, upstream)
 
 
 def _memory(load: Load, target: Target) -> Figures:
@@ -121,16 +123,16 @@ def _memory(load: Load, target: Target) -> Figures:
     return {"kb": grown / 1024 / load.connections} if target.pid else {}
 
 
-def _cost(scenario: Scenario, target: Target, provider: Target) -> Figures:
-    ours, theirs, all_on_core = target.cpu_ns(), provider.cpu_ns(), target.core_busy_ns()
+def _cost(scenario: Scenario, target: Target, upstream: Target) -> Figures:
+    ours, theirs, all_on_core = target.cpu_ns(), upstream.cpu_ns(), target.core_busy_ns()
     report = loadgen.run(target.port, scenario.load)
-    ours, theirs = target.cpu_ns() - ours, provider.cpu_ns() - theirs
+    ours, theirs = target.cpu_ns() - ours, upstream.cpu_ns() - theirs
     others = (target.core_busy_ns() - all_on_core - ours) / 1e9
     units = report["events" if scenario.unit == "event" else "answers"]
     figures = {
         "per_second": units / report["seconds"],
         "loadgen_us": report["cpu_seconds"] * 1e6 / units,
-        "mock_us": theirs / 1e3 / units,
+        "upstream_us": theirs / 1e3 / units,
     }
     if target.pid:
         figures["cpu_us"] = ours / 1e3 / units
@@ -161,13 +163,13 @@ def middle(rounds: list[dict[str, Figures]]) -> dict[str, Figures]:
     }
 
 
-def run_round(scenario: Scenario, names: list[str]) -> dict[str, Figures]:
-    """Measure the targets in turn, each freshly started."""
-    near, mock_core, load_core = targets.cores()
+def run_round(scenario: Scenario, names: list[str], kind: str) -> dict[str, Figures]:
+    """Measure the targets in turn, each freshly started before an upstream of this kind."""
+    near, far, load_core = targets.cores()
     results = {}
     for name in names:
-        with targets.mock(mock_core) as provider, TARGETS[name](provider.port, near) as target:
-            results[name] = measure(scenario, target, provider, load_core)
+        with UPSTREAMS[kind](far) as upstream, TARGETS[name](upstream.port, near) as target:
+            results[name] = measure(scenario, target, upstream, load_core)
     compare(results)
     return results
 
@@ -211,7 +213,7 @@ def report(scenario: Scenario, results: dict[str, Figures]) -> None:
     """Print what was measured in one scenario."""
     print(table(scenario, results))
     if any(figures.get("far_core", 0) > BUSY for figures in results.values()):
-        print("\nMock and load generator filled their core: do not trust these latencies.")
+        print("\nUpstream and load generator filled their core: do not trust these latencies.")
     if any(figures.get("others", 0) > DISTURBED for figures in results.values()):
         print("\nOther processes worked on the proxy's core: do not trust these figures.")
     for line in verdicts(scenario.name, results.get("headgate", {})):
@@ -237,6 +239,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--targets", default=list(TARGETS), type=lambda t: _names(list(TARGETS), "target", t)
     )
+    parser.add_argument("--upstream", default="c", choices=UPSTREAMS, help="who is relayed")
     parser.add_argument("--rounds", default=3, type=int, help="take the median of so many")
     parser.add_argument("--duration", default=10.0, type=float, help="seconds per measurement")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds there")
@@ -247,11 +250,13 @@ def _options() -> argparse.Namespace:
 
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
-    loadgen.build()
+    LOADGEN.build()
     everything = {}
     for name in options.scenarios:
         scenario = scenarios(options.duration)[name]
-        rounds = [run_round(scenario, options.targets) for _ in range(options.rounds)]
+        rounds = [
+            run_round(scenario, options.targets, options.upstream) for _ in range(options.rounds)
+        ]
         report(scenario, middle(rounds))
         everything[name] = rounds
     return everything

@@ -12,6 +12,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from programs import PROVIDER
+
 
 ROOT = Path(__file__).parent.parent
 HEADGATE = [sys.executable, "-m", "gateway"]
@@ -74,7 +76,7 @@ class StartError(Exception):
 
 @dataclass(frozen=True)
 class Target:
-    """Something that answers on a port; `pid` is None where nothing stands before the mock."""
+    """Something that answers on a port; `pid` is None where it is the upstream itself."""
 
     port: int
     pid: int | None
@@ -124,7 +126,7 @@ def _family(pid: int) -> list[int]:
 
 
 def cores() -> tuple[int, int, int]:
-    """Return the cores for the proxy, the mock and the load generator; the last two may be one."""
+    """Return the cores of proxy, upstream and load generator; the last two may be one."""
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) < 2:
         raise StartError("two cores are needed: one for the proxy, one for what it talks to")
@@ -191,18 +193,26 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
+def provider(core: int) -> Iterator[Target]:
+    """Run the upstream made for this bench."""
+    port = free_port()
+    with _process([str(PROVIDER.build()), str(port)], port, core) as upstream:
+        yield upstream
+
+
+@contextmanager
 def mock(core: int) -> Iterator[Target]:
-    """Run the mock provider."""
+    """Run the mock provider that comes with the gateway."""
     port = free_port()
     # By default it takes its time, as providers do.
     command = [*HEADGATE, "mock", "--listen", f"127.0.0.1:{port}", "--first-delay", "0"]
-    with _process(command, port, core) as provider:
-        yield provider
+    with _process(command, port, core) as upstream:
+        yield upstream
 
 
 @contextmanager
 def direct(upstream: int, core: int) -> Iterator[Target]:
-    """Put nothing between: what remains is the mock's and the load generator's own latency."""
+    """Put nothing between: what remains is the latency of upstream and load generator."""
     yield Target(upstream, None, core)
 
 
@@ -233,6 +243,10 @@ def headgate(upstream: int, core: int) -> Iterator[Target]:
             yield target
 
 
+UPSTREAMS: dict[str, Callable[[int], AbstractContextManager[Target]]] = {
+    "c": provider,
+    "mock": mock,
+}
 TARGETS: dict[str, Callable[[int, int], AbstractContextManager[Target]]] = {
     "direct": direct,
     "nginx": nginx,

@@ -88,16 +88,19 @@ class UpstreamConnection(asyncio.Protocol):
 
         The future fails with UpstreamUnavailable or UpstreamProtocolError.
         """
-        assert self._phase is Phase.IDLE
-        assert self._transport is not None
         self.used += 1
-        self._phase = Phase.HEAD
+        self._head = head = self._loop.create_future()
         self._method = method
         self._answered = False
         self._interim = 0
-        self._head = self._loop.create_future()
+        if self._phase is Phase.DEAD or self._transport is None:
+            # It was opened, and closed again before its owner woke up.
+            head.set_exception(UpstreamUnavailable(CLOSED_EARLY, kind="reset"))
+            return head
+        assert self._phase is Phase.IDLE
+        self._phase = Phase.HEAD
         self._transport.write(request)
-        return self._head
+        return head
 
     def deliver(self, sink: Sink) -> None:
         """Give the body to `sink` from now on, beginning with what has come already."""

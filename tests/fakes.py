@@ -5,6 +5,8 @@ import heapq
 from collections.abc import Callable
 from typing import Any
 
+from gateway.upstream import UpstreamConnection
+
 
 class FakeTransport:
     """What a protocol writes to: `written` has the bytes, `aborted` and `closed` its end."""
@@ -91,3 +93,33 @@ class FakeLoop:
                 self.now = max(self.now, due)
                 handle.call()
         self.now = end
+
+
+class FakeProvider:
+    """Opens connections to nowhere; the test speaks for the peer through `transports`."""
+
+    def __init__(self, loop: Any) -> None:
+        self.loop = loop
+        self.transports: list[FakeTransport] = []
+        self.connections: list[UpstreamConnection] = []
+        self.fail: BaseException | None = None  # what the next attempts come to
+        self.turns = 0  # of the loop that an attempt takes
+
+    async def __call__(self, on_lost: Callable[[UpstreamConnection], None]) -> UpstreamConnection:
+        for _ in range(self.turns):
+            await asyncio.sleep(0)
+        if self.fail is not None:
+            raise self.fail
+        connection = UpstreamConnection(self.loop, on_lost)
+        transport = FakeTransport()
+        connection.connection_made(transport)  # type: ignore[arg-type]
+        self.transports.append(transport)
+        self.connections.append(connection)
+        return connection
+
+
+class WoundLoop(FakeLoop):
+    """The running loop, but for its clock and timers: those are wound by hand."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio.get_running_loop(), name)

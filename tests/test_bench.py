@@ -39,7 +39,7 @@ def program(relay: ModuleType) -> Path:
     """Compile the load generator."""
     if not shutil.which("cc"):
         pytest.skip("no C compiler (cc)")
-    built: Path = relay.loadgen.build()
+    built: Path = relay.LOADGEN.build()
     return built
 
 
@@ -445,11 +445,14 @@ LOADS = {"stream": (3, 20), "unary": (3, 30), "open": (3, 1)}
 
 
 @pytest.mark.usefixtures("program")
+@pytest.mark.parametrize("kind", ["c", "mock"])
 @pytest.mark.parametrize("mode", LOADS)
-def test_the_mock_gives_what_the_load_generator_asks_for(relay: ModuleType, mode: str) -> None:
+def test_an_upstream_gives_what_the_load_generator_asks_for(
+    relay: ModuleType, mode: str, kind: str
+) -> None:
     connections, tokens = LOADS[mode]
     asked = relay.Load(mode, connections, tokens, 600_000 if mode == "open" else 0)
-    with relay.targets.mock(min(os.sched_getaffinity(0))) as provider:
+    with relay.UPSTREAMS[kind](min(os.sched_getaffinity(0))) as provider:
         if mode == "open":
             with relay.loadgen.OpenStreams(provider.port, asked):
                 pass
@@ -457,11 +460,44 @@ def test_the_mock_gives_what_the_load_generator_asks_for(relay: ModuleType, mode
             assert relay.loadgen.run(provider.port, asked)["answers"] == connections
 
 
+def said(port: int, body: bytes, end: bytes) -> bytes:
+    """Return an answer from its first byte to `end`, without the clock's part in it."""
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(head + body)
+        answer = b""
+        while not answer.endswith(end):
+            piece = client.recv(1 << 16)
+            assert piece, answer
+            answer += piece
+    return re.sub(rb'(:0|"created":)\d{10,}', rb"\1", answer)
+
+
+USAGE = b',"stream_options":{"include_usage":true}'
+CALLS = {
+    "a stream": (b'"stream":true', b"\r\n0\r\n\r\n"),
+    "a stream with usage": (b'"stream":true' + USAGE, b"\r\n0\r\n\r\n"),
+    "a document": (b'"stream":false', b"}}}"),
+}
+
+
 @pytest.mark.usefixtures("program")
-def test_a_wrong_answer_ends_the_bench(relay: ModuleType) -> None:
+@pytest.mark.parametrize(("asked", "end"), CALLS.values(), ids=CALLS.keys())
+def test_both_upstreams_say_the_same_bytes(relay: ModuleType, asked: bytes, end: bytes) -> None:
+    prompt = b'[{"role":"user","content":"What does the river say at the gate?"}]'
+    mock = b'{"stamp":true,"tag":"s0.0","tokens":12}'
+    body = b'{"model":"bench","messages":%b,"mock":%b,%b}' % (prompt, mock, asked)
+    core = min(os.sched_getaffinity(0))
+    with relay.UPSTREAMS["c"](core) as ours, relay.UPSTREAMS["mock"](core) as mocks:
+        assert said(ours.port, body, end) == said(mocks.port, body, end)
+
+
+@pytest.mark.usefixtures("program")
+@pytest.mark.parametrize("kind", ["c", "mock"])
+def test_a_wrong_answer_ends_the_bench(relay: ModuleType, kind: str) -> None:
     with (
-        relay.targets.mock(min(os.sched_getaffinity(0))) as provider,
+        relay.UPSTREAMS[kind](min(os.sched_getaffinity(0))) as provider,
         pytest.raises(relay.LoadError, match="status"),
     ):
-        # More tokens than the mock takes: it answers 400.
+        # More tokens than either takes: it answers 400.
         relay.loadgen.run(provider.port, relay.Load("stream", 1, 10_000_001))

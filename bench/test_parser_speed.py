@@ -1,6 +1,6 @@
 """What the compiled hot path costs, by the way the bytes arrive.
 
-`pytest bench/test_sseparse.py` prints the time of one round; what that comes to per event
+`pytest bench/test_parser_speed.py` prints the time of one round; what that comes to per event
 stands in the `extra_info` of `--benchmark-json FILE`.
 """
 

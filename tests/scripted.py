@@ -1,0 +1,87 @@
+"""A provider that says, byte for byte, what a test has written down."""
+
+import asyncio
+import contextlib
+from types import TracebackType
+
+
+STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+CHUNKED = STREAM + b"transfer-encoding: chunked\r\n\r\n"
+LAST = b"0\r\n\r\n"
+# One event with text, one with the finish reason, one that ends it all.
+TEXT = b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}\n\n'
+FINISH = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+Step = bytes | asyncio.Event  # say this; wait for that
+
+
+def chunk(data: bytes) -> bytes:
+    """Return `data` as one chunk of a chunked body."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+class Scripted:
+    """`async with Scripted(step, …) as provider`: every request gets these steps as its answer.
+
+    The connection stays open behind them, unless `closes`.
+    """
+
+    def __init__(self, *steps: Step, closes: bool = False) -> None:
+        self.url = ""
+        self.connections = 0
+        self.requests = 0
+        self.asked = asyncio.Event()  # a request is here
+        self._steps = steps
+        self._closes = closes
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> "Scripted":
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = "http://127.0.0.1:%d" % self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.connections += 1
+        with contextlib.suppress(ConnectionError, EOFError, asyncio.CancelledError):
+            await self._talk(reader, writer)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._request(reader)
+        await self._answer(writer)
+        while not self._closes:
+            await self._request(reader)
+            await self._answer(writer)
+
+    async def _request(self, reader: asyncio.StreamReader) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        left = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        while left:  # and keep none of it
+            left -= len(await reader.readexactly(min(left, 65536)))
+        self.requests += 1
+        self.asked.set()
+
+    async def _answer(self, writer: asyncio.StreamWriter) -> None:
+        for step in self._steps:
+            if isinstance(step, asyncio.Event):
+                await step.wait()
+            else:
+                writer.write(step)
+                await writer.drain()

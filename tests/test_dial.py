@@ -1,0 +1,328 @@
+"""Dialer: one connection within one deadline, or one of four kinds of failure, told in few words."""
+
+import asyncio
+import gc
+import socket
+import ssl
+import time
+from contextlib import asynccontextmanager
+
+import pytest
+import uvloop
+
+from gateway.dial import Dialer, tls_context
+from gateway.errors import ConfigError, UpstreamUnavailable
+from gateway.mock import MockProvider
+from gateway.resolver import Resolver
+from tests.authority import Authority
+
+
+SECRET_HOST = "provider.internal"
+LOST = [].append  # whom a test does not ask
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+def resolver(*addresses):
+    async def lookup(host):
+        if not addresses:
+            raise socket.gaierror(socket.EAI_NONAME, f"{host}: Name or service not known")
+        return addresses
+
+    return Resolver(lookup)
+
+
+def dialer(port, *addresses, host=SECRET_HOST, tls=None, timeout=5.0, connected=LOST):
+    return Dialer(
+        "mock",
+        host,
+        port,
+        tls=tls,
+        timeout=timeout,
+        resolver=resolver(*addresses),
+        loop=asyncio.get_running_loop(),
+        on_connected=connected,
+    )
+
+
+async def refusal(dial):
+    with pytest.raises(UpstreamUnavailable) as caught:
+        await dial(LOST)
+    error = caught.value
+    assert error.status == 502
+    assert error.message.startswith("upstream mock: ")
+    assert SECRET_HOST not in error.message
+    assert "127.0.0.1" not in error.message
+    assert ".c:" not in error.message, "a line of somebody's source"
+    return error.kind
+
+
+async def closed(mock):
+    await mock.until(lambda: not mock.connections.open)
+
+
+@asynccontextmanager
+async def listening(serve):
+    """A server on loopback whose connections are handled by `serve(reader, writer)`."""
+    tasks = []
+
+    async def handle(reader, writer):
+        tasks.append(asyncio.current_task())
+        try:
+            await serve(reader, writer)
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def deaf_port():
+    """A port whose backlog is full: no SYN is answered."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        port = listener.getsockname()[1]
+        filling = [socket.socket() for _ in range(4)]
+        for sock in filling:
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.1", port))
+        yield port
+        for sock in filling:
+            sock.close()
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+async def test_a_connection_is_ready_and_its_time_is_told():
+    seconds = []
+    async with MockProvider() as mock:
+        connection = await dialer(mock.port, "127.0.0.1", connected=seconds.append)(LOST)
+        assert connection.alive
+        assert connection.used == 0
+        assert len(seconds) == 1
+        assert 0 <= seconds[0] < 5
+
+        connection.abort()
+        await closed(mock)
+
+
+async def test_small_writes_leave_at_once():
+    async with MockProvider() as mock:
+        connection = await dialer(mock.port, "127.0.0.1")(LOST)
+        sock = connection._transport.get_extra_info("socket")
+
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+        connection.abort()
+        await closed(mock)
+
+
+async def test_ipv6_is_an_address_like_any_other():
+    mock = MockProvider()
+    await mock.start("::1")
+    connection = await dialer(mock.port, host="::1")(LOST)
+
+    assert mock.connections.open == 1
+
+    connection.abort()
+    await mock.close()
+
+
+async def test_a_dead_first_address_only_costs_time():
+    async with MockProvider() as mock:
+        # Refused at once: nothing listens at this address of the loopback net.
+        connection = await dialer(mock.port, "127.0.0.99", "127.0.0.1")(LOST)
+        assert connection.alive
+
+        connection.abort()
+        await closed(mock)
+
+
+async def test_a_silent_first_address_holds_up_the_second_for_a_moment_only(monkeypatch):
+    monkeypatch.setattr("gateway.dial.STAGGER", 0.01)
+    async with deaf_port() as port:
+        mock = MockProvider()
+        await mock.start("127.0.0.2", port)
+        connection = await dialer(port, "127.0.0.1", "127.0.0.2", timeout=20.0)(LOST)
+        assert connection.alive
+
+        connection.abort()
+        await mock.close()
+
+
+async def test_the_second_to_arrive_is_dropped(monkeypatch):
+    """Both addresses answer in the same moment: one connection stays."""
+    monkeypatch.setattr("gateway.dial.STAGGER", 0.0)
+    async with MockProvider() as mock:
+        connection = await dialer(mock.port, "127.0.0.1", "127.0.0.1")(LOST)
+        await mock.until(lambda: mock.connections.total == 2 and mock.connections.open == 1)
+        assert connection.alive
+
+        connection.abort()
+        await closed(mock)
+
+
+async def test_when_all_addresses_fail_so_does_the_dial():
+    assert await refusal(dialer(free_port(), "127.0.0.98", "127.0.0.99")) == "connect"
+
+
+async def test_a_refused_connection_is_a_failed_connect():
+    assert await refusal(dialer(free_port(), "127.0.0.1")) == "connect"
+
+
+async def test_a_name_that_cannot_be_resolved_is_a_dns_failure():
+    assert await refusal(dialer(1)) == "dns"
+
+
+async def test_a_peer_that_answers_no_syn_runs_into_the_timeout():
+    async with deaf_port() as port:
+        assert await refusal(dialer(port, "127.0.0.1", timeout=0.05)) == "connect_timeout"
+
+
+async def test_a_handshake_that_never_ends_runs_into_the_timeout(authority):
+    async def say_nothing(reader, writer):
+        await reader.read()
+
+    async with listening(say_nothing) as port:
+        tls = tls_context(authority.ca_file)
+        dial = dialer(port, "127.0.0.1", tls=tls, timeout=0.05)
+        assert await refusal(dial) == "connect_timeout"
+
+
+async def test_a_provider_whose_name_and_issuer_are_right_is_trusted(authority):
+    mock = MockProvider()
+    await mock.start(ssl=authority.server(SECRET_HOST))
+    tls = tls_context(authority.ca_file)
+    connection = await dialer(mock.port, "127.0.0.1", tls=tls)(LOST)
+
+    sock = connection._transport.get_extra_info("ssl_object")
+    assert sock.version() in ("TLSv1.2", "TLSv1.3")
+    assert sock.server_hostname == SECRET_HOST, "SNI"
+
+    connection.abort()
+    await mock.close()
+
+
+async def test_a_certificate_may_be_for_an_address(authority):
+    mock = MockProvider()
+    await mock.start("::1", ssl=authority.server("::1"))
+    connection = await dialer(mock.port, host="::1", tls=tls_context(authority.ca_file))(LOST)
+    assert connection.alive
+
+    connection.abort()
+    await mock.close()
+
+
+# Why it is not trusted: whose root we hold, and what the certificate says.
+UNTRUSTED = {
+    "another name": (True, ("elsewhere.internal",)),
+    "an address where a name was wanted": (True, ("127.0.0.1",)),
+    "an issuer nobody knows": (False, (SECRET_HOST,)),
+}
+
+
+@pytest.mark.parametrize(("known", "names"), UNTRUSTED.values(), ids=UNTRUSTED.keys())
+async def test_a_provider_that_cannot_prove_its_name_is_refused(known, names, authority, tmp_path):
+    mock = MockProvider()
+    await mock.start(ssl=authority.server(*names))
+    mine = authority if known else Authority(tmp_path, "another authority")
+    assert await refusal(dialer(mock.port, "127.0.0.1", tls=tls_context(mine.ca_file))) == "tls"
+    await mock.close()
+
+
+async def test_the_systems_roots_do_not_vouch_for_a_stranger(authority):
+    mock = MockProvider()
+    await mock.start(ssl=authority.server(SECRET_HOST))
+    assert await refusal(dialer(mock.port, "127.0.0.1", tls=tls_context(None))) == "tls"
+    await mock.close()
+
+
+async def test_a_peer_without_tls_is_refused(authority):
+    async def complain(reader, writer):
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await reader.read()
+
+    async with listening(complain) as port:
+        dial = dialer(port, "127.0.0.1", tls=tls_context(authority.ca_file))
+        assert await refusal(dial) == "tls"
+
+
+async def test_a_peer_that_hangs_up_amid_the_handshake_is_unavailable(authority):
+    async def hang_up(reader, writer):
+        await reader.read(1)
+
+    async with listening(hang_up) as port:
+        dial = dialer(port, "127.0.0.1", tls=tls_context(authority.ca_file))
+        assert await refusal(dial) in ("connect", "tls")
+
+
+def test_verification_cannot_be_weak():
+    context = tls_context(None)
+
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"], ids=["none", "empty", "text"])
+def test_a_ca_file_that_is_none_is_the_operators_mistake(content, tmp_path):
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_bytes(content)
+
+    with pytest.raises(ConfigError, match=r"ca_file .*ca\.pem: "):
+        tls_context(str(file))
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("addresses", [1, 2])
+def test_a_dial_cancelled_at_any_moment_leaves_no_connection(scheme, addresses, authority):
+    """Cancelled after the k-th turn of the loop, for every k up to its end."""
+
+    async def turns(k):
+        mock = MockProvider()
+        await mock.start(ssl=authority.server(SECRET_HOST) if scheme == "https" else None)
+        tls = tls_context(authority.ca_file) if scheme == "https" else None
+        strays = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: strays.append(context))
+        dial = dialer(mock.port, *["127.0.0.1"] * addresses, tls=tls)
+        task = asyncio.ensure_future(dial(LOST))
+        for _ in range(k):
+            await asyncio.sleep(0)
+        ended = task.done()
+        if ended:
+            task.result().abort()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        # Accepted after all that came before it: now the mock knows of those too.
+        last = await dial(LOST)
+        await mock.until(lambda: mock.connections.open > 0)
+        last.abort()
+        await closed(mock)
+        await mock.close()
+        del task
+        gc.collect()
+        assert not strays
+        return ended
+
+    k = 0
+    deadline = time.monotonic() + 20
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        while not runner.run(turns(k)):
+            k += 1
+            assert time.monotonic() < deadline
+    assert k > 1

@@ -1,0 +1,196 @@
+"""Provider: what goes to it and what comes back, field by field; never our key, never theirs."""
+
+import pytest
+
+from gateway.config import Upstream
+from gateway.guard import RequestHead, ResponseHead, read_request
+from gateway.metrics import Metrics
+from gateway.provider import MAX_RETRY_AFTER, Provider, passed_back, retry_after
+from gateway.resolver import Resolver
+from gateway.units import Secret, Url
+from tests.fakes import FakeLoop
+
+
+NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
+
+
+def provider(scheme="https", host="api.test", port=443, path="/v1", keys=("sk-ours",)):
+    url = Url(scheme, host, port, path)
+    config = Upstream(name="p", base_url=url, keys=tuple(map(Secret, keys)))
+    loop = FakeLoop()
+    return Provider(config, resolver=Resolver(), metrics=Metrics([], ["p"]), loop=loop)
+
+
+def asked(*fields):
+    return RequestHead("POST", "/x", "", list(fields), http10=False)
+
+
+def answered(*fields, status=200):
+    return ResponseHead(status, list(fields), http10=False)
+
+
+def sent(raw):
+    """Return start line, fields in their order, and body of a request."""
+    head, _, body = raw.partition(b"\r\n\r\n")
+    start, *lines = head.split(b"\r\n")
+    return start, [tuple(line.split(b": ", 1)) for line in lines], body
+
+
+def test_a_request_is_written_whole_and_in_order():
+    raw = provider().request(b"/chat/completions", asked(), b"{}", stream=True)
+
+    assert raw == (
+        b"POST /v1/chat/completions HTTP/1.1\r\n"
+        b"host: api.test\r\n"
+        b"authorization: Bearer sk-ours\r\n"
+        b"content-type: application/json\r\n"
+        b"accept-encoding: identity\r\n"
+        b"accept: text/event-stream\r\n"
+        b"content-length: 2\r\n"
+        b"\r\n"
+        b"{}"
+    )
+
+
+def test_what_we_write_passes_our_own_guard():
+    raw = provider(host="::1", port=8000).request(b"/embeddings", asked(), b"{}", stream=False)
+    head = read_request(raw[:-2])
+
+    assert head.path == "/v1/embeddings"
+    assert head.framing == 2
+    assert head.get(b"accept") == b"application/json"
+
+
+# The URL's scheme, host and port, and the Host field it makes (RFC 9110 §7.2).
+HOSTS = {
+    ("https", "api.test", 443): b"api.test",
+    ("http", "api.test", 80): b"api.test",
+    ("https", "api.test", 80): b"api.test:80",
+    ("http", "api.test", 443): b"api.test:443",
+    ("http", "127.0.0.1", 8000): b"127.0.0.1:8000",
+    ("http", "::1", 80): b"[::1]",
+    ("http", "::1", 8000): b"[::1]:8000",
+}
+
+
+@pytest.mark.parametrize(("url", "host"), HOSTS.items())
+def test_the_host_field_names_a_port_only_if_it_is_not_the_schemes(url, host):
+    _, fields, _ = sent(provider(*url).request(b"/x", asked(), b"", stream=False))
+
+    assert fields[0] == (b"host", host)
+
+
+def test_a_base_url_without_a_path_adds_none():
+    start, *_ = sent(provider(path="").request(b"/x", asked(), b"", stream=False))
+
+    assert start == b"POST /x HTTP/1.1"
+
+
+def test_without_a_key_there_is_no_authorization():
+    raw = provider(keys=()).request(b"/x", asked((b"authorization", b"x")), b"", stream=False)
+
+    assert b"authorization" not in raw
+
+
+def test_only_a_providers_own_fields_go_through_all_lines_of_them():
+    fields = [
+        (b"openai-organization", b"org"),
+        (b"openai-project", b"proj"),
+        (b"openai-beta", b"a=1"),
+        (b"openai-beta", b"b=2"),
+        (b"anthropic-version", b"2023-06-01"),
+        (b"anthropic-beta", b"tools"),
+        (b"idempotency-key", b"k\t1"),
+    ]
+    _, got, _ = sent(provider().request(b"/x", asked(*fields), b"", stream=False))
+
+    assert [field for field in got if field in fields] == fields
+    assert len(got) == 6 + len(fields)
+
+
+# What a client must not get past us.
+WITHHELD = [
+    b"authorization", b"x-api-key", b"api-key", b"cookie", b"proxy-authorization", b"connection",
+    b"te", b"trailer", b"upgrade", b"keep-alive", b"transfer-encoding", b"content-length",
+    b"content-type", b"accept", b"accept-encoding", b"host", b"forwarded", b"x-forwarded-for",
+    b"via", b"user-agent", b"x-request-id", b"traceparent", b"x-anything",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WITHHELD)
+def test_a_clients_other_fields_stay_with_us(name):
+    raw = provider().request(b"/x", asked((name, b"canary")), b"", stream=False)
+
+    assert b"canary" not in raw
+    assert raw == provider().request(b"/x", asked(), b"", stream=False)
+
+
+PASSED_BACK = [
+    b"openai-organization", b"openai-project", b"openai-version", b"openai-processing-ms",
+    b"x-generation-id", b"x-should-retry",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PASSED_BACK)
+def test_a_field_for_the_client_comes_back_as_it_is(name):
+    assert passed_back(answered((name, b"v \xe9"))) == name + b": v \xe9\r\n"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"set-cookie",
+        b"server",
+        b"connection",
+        b"x-ratelimit-remaining-requests",
+        b"anthropic-ratelimit-tokens-remaining",
+        b"retry-after",
+        b"location",
+        b"access-control-allow-origin",
+        b"content-type",
+        b"transfer-encoding",
+    ],
+)
+def test_any_other_field_of_an_answer_is_not_the_clients_business(name):
+    assert passed_back(answered((name, b"v"))) == b""
+
+
+@pytest.mark.parametrize("name", [b"x-request-id", b"request-id"])
+def test_the_providers_request_id_comes_back_under_our_name(name):
+    assert passed_back(answered((name, b"req-7"))) == b"headgate-upstream-request-id: req-7\r\n"
+
+
+# Fields of an answer, and the whole seconds the client is told to wait.
+DELAYS = {
+    "none": ({}, None),
+    "seconds": ({b"retry-after": b"7"}, 7),
+    "a fraction": ({b"retry-after": b"1.5"}, 2),
+    "zero is not at once": ({b"retry-after": b"0"}, 1),
+    "at most a minute": ({b"retry-after": b"3600"}, MAX_RETRY_AFTER),
+    "an absurd number": ({b"retry-after": b"9" * 18}, MAX_RETRY_AFTER),
+    "milliseconds": ({b"retry-after-ms": b"2500"}, 2),
+    "milliseconds come first": ({b"retry-after-ms": b"9000", b"retry-after": b"3"}, 9),
+    "bad milliseconds are passed over": ({b"retry-after-ms": b"soon", b"retry-after": b"3"}, 3),
+    "a date": ({b"retry-after": b"Tue, 14 Nov 2023 22:13:30 GMT"}, 10),
+    "a date that is over": ({b"retry-after": b"Tue, 14 Nov 2023 22:00:00 GMT"}, 1),
+    "a date far away": ({b"retry-after": b"Tue, 14 Nov 2073 22:00:00 GMT"}, MAX_RETRY_AFTER),
+    "words": ({b"retry-after": b"later"}, None),
+    "a negative number": ({b"retry-after": b"-1"}, None),
+    "a number too long to be one": ({b"retry-after": b"9" * 5000}, None),
+    "bytes": ({b"retry-after": b"\xff\xfe"}, None),
+    "not a day": ({b"retry-after": b"Tue, 99 Nov 2023 22:13:30 GMT"}, None),
+    "a zone beyond the world": (
+        {b"retry-after": b"Tue, 14 Nov 2023 22:13:30 +99999999999999"},
+        None,
+    ),
+    "a year beyond time": ({b"retry-after": b"Tue, 14 Nov 99999 22:13:30 GMT"}, None),
+}
+
+
+@pytest.mark.parametrize(("fields", "seconds"), DELAYS.values(), ids=DELAYS.keys())
+def test_a_provider_says_how_long_to_wait_in_three_forms(fields, seconds):
+    assert retry_after(answered(*fields.items(), status=429), NOW) == seconds
+
+
+def test_the_pool_has_the_limit_of_the_configuration():
+    assert provider().pool.limit == 1000

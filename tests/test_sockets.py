@@ -1,0 +1,185 @@
+"""Listening sockets: where they listen, what they survive, and what is said if they cannot."""
+
+import os
+import resource
+import socket
+
+import pytest
+
+from gateway import sockets
+from gateway.errors import BindError
+from gateway.sockets import MAX_CONNECTIONS, RESERVED_FDS, connection_limit, open_listener, shown
+from gateway.units import Systemd, Tcp, Unix
+
+
+@pytest.fixture
+def opened():
+    """Open a listener; the test's end closes it."""
+    kept = []
+
+    def open_one(address, inherited=None):
+        found = open_listener(address, inherited or {})
+        kept.extend(found)
+        return found
+
+    yield open_one
+    for sock in kept:
+        sock.close()
+
+
+def reaches(sock):
+    """Say whether one can connect to where it says that it listens."""
+    with socket.socket(sock.family, socket.SOCK_STREAM) as client:
+        client.settimeout(5)
+        return client.connect_ex(sock.getsockname()) == 0
+
+
+@pytest.mark.parametrize(("host", "shape"), [("127.0.0.1", "127.0.0.1:"), ("::1", "[::1]:")])
+def test_a_tcp_address_is_listened_on_and_shown_as_one_writes_it(host, shape, opened):
+    (sock,) = opened(Tcp(host, 0))
+
+    assert reaches(sock)
+    assert shown(sock) == f"{shape}{sock.getsockname()[1]}"
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+
+
+def test_a_name_is_listened_on_at_each_of_its_addresses(opened):
+    found = opened(Tcp("localhost", 0))
+
+    assert {shown(sock).rpartition(":")[0] for sock in found} <= {"127.0.0.1", "[::1]"}
+    assert all(reaches(sock) for sock in found)
+
+
+def test_all_of_ipv6_leaves_ipv4_to_another_listener(opened):
+    (sock,) = opened(Tcp("::", 0))
+    (other,) = opened(Tcp("0.0.0.0", sock.getsockname()[1]))
+
+    assert other is not sock
+
+
+def test_a_restart_does_not_wait_for_the_last_runs_connections(opened):
+    """Its side of them closed first and lies in TIME_WAIT."""
+    (first,) = open_listener(Tcp("127.0.0.1", 0), {})
+    address = first.getsockname()
+    with first, socket.create_connection(address) as client:
+        accepted, _ = first.accept()
+        accepted.close()
+        assert client.recv(1) == b""
+
+    assert opened(Tcp(*address))
+
+
+def test_a_port_that_is_taken_is_said_and_nothing_stays_open(opened):
+    (sock,) = opened(Tcp("127.0.0.1", 0))
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(BindError) as caught:
+        open_listener(Tcp("127.0.0.1", sock.getsockname()[1]), {})
+
+    assert caught.value.message == f"cannot listen on {shown(sock)}: Address already in use"
+    assert os.listdir("/proc/self/fd") == before
+
+
+# What cannot be listened on, and what the system says of it.
+IMPOSSIBLE = {
+    "an address of another machine": (Tcp("192.0.2.1", 0), "Cannot assign requested address"),
+    "no name": (Tcp("no.such.name.invalid", 0), r".+"),
+    "a folder that is not there": (Unix("/no/such/folder/http.sock"), "No such file or directory"),
+}
+
+
+@pytest.mark.parametrize(("address", "why"), IMPOSSIBLE.values(), ids=IMPOSSIBLE.keys())
+def test_an_impossible_address_is_said_with_the_systems_words(address, why):
+    with pytest.raises(BindError, match=f"^cannot listen on {address}: {why}$"):
+        open_listener(address, {})
+
+
+def test_a_unix_socket_is_listened_on(opened, tmp_path):
+    path = str(tmp_path / "http.sock")
+    (sock,) = opened(Unix(path))
+
+    assert reaches(sock)
+    assert shown(sock) == f"unix:{path}"
+
+
+def test_the_socket_file_of_a_run_that_was_killed_is_replaced(opened, tmp_path):
+    path = str(tmp_path / "http.sock")
+    (dead,) = open_listener(Unix(path), {})
+    dead.close()
+    (sock,) = opened(Unix(path))
+
+    assert reaches(sock)
+
+
+def test_a_socket_that_answers_is_left_alone(opened, tmp_path):
+    path = str(tmp_path / "http.sock")
+    (sock,) = opened(Unix(path))
+
+    with pytest.raises(BindError, match="Address already in use"):
+        open_listener(Unix(path), {})
+    assert reaches(sock)
+
+
+def test_a_socket_too_busy_to_answer_is_left_alone_and_not_waited_for(tmp_path):
+    path = str(tmp_path / "http.sock")
+    with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as first:
+        busy.bind(path)
+        busy.listen(0)
+        first.connect(path)  # the backlog is full
+
+        with pytest.raises(BindError, match="Address already in use"):
+            open_listener(Unix(path), {})
+        assert os.path.exists(path)
+
+
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path):
+    path = tmp_path / "http.sock"
+    path.write_text("precious")
+
+    with pytest.raises(BindError, match="Address already in use"):
+        open_listener(Unix(str(path)), {})
+    assert path.read_text() == "precious"
+
+
+def test_inherited_sockets_are_taken_by_their_name():
+    with socket.socket() as one, socket.socket() as two:
+        assert open_listener(Systemd("public"), {"public": [one, two]}) == [one, two]
+
+
+@pytest.mark.parametrize(
+    ("names", "have"), [((), "none"), (("public", "admin"), "admin, public")], ids=["none", "two"]
+)
+def test_a_name_that_was_not_inherited_is_said_with_those_that_were(names, have):
+    with socket.socket() as sock:
+        inherited = {name: [sock] for name in names}
+        with pytest.raises(BindError) as caught:
+            open_listener(Systemd("web"), inherited)
+
+    assert caught.value.message == f"no inherited socket is named 'web' (there are: {have})"
+
+
+# Soft and hard limit of descriptors, whether raising it is allowed, and the connections that fit.
+LIMITS = {
+    "a usual one": (1024, 4096, True, (4096 - RESERVED_FDS) // 2),
+    "a sandbox that allows nothing": (1024, 4096, False, (1024 - RESERVED_FDS) // 2),
+    "plenty": (1024, 1 << 20, True, MAX_CONNECTIONS),
+    "none at all": (1024, resource.RLIM_INFINITY, True, MAX_CONNECTIONS),
+    "next to nothing": (32, 32, True, 1),
+}
+
+
+@pytest.mark.parametrize(("soft", "hard", "allowed", "fit"), LIMITS.values(), ids=LIMITS.keys())
+def test_each_connection_is_counted_with_one_to_its_upstream(
+    soft, hard, allowed, fit, monkeypatch
+):
+    raised = []
+
+    def raise_to(which, limits):
+        if not allowed:
+            raise PermissionError
+        raised.append(limits)
+
+    monkeypatch.setattr(sockets.resource, "getrlimit", lambda which: (soft, hard))
+    monkeypatch.setattr(sockets.resource, "setrlimit", raise_to)
+
+    assert connection_limit() == fit
+    assert raised == ([(hard, hard)] if allowed else [])
