@@ -10,7 +10,7 @@ an answer was seen.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Any
 
@@ -162,8 +162,8 @@ class Job:
 
     # What the two kinds do in their own way.
 
-    async def _receive(self, head: ResponseHead) -> None:
-        """Take a good answer."""
+    def _receive(self, head: ResponseHead) -> Awaitable[None]:
+        """Begin to take a good answer; done when it is over."""
         raise NotImplementedError
 
     def _failed(self, error: GatewayError) -> None:
@@ -188,7 +188,9 @@ class Job:
             self._fields = passed_back(head)
             if head.status != 200:
                 await self._refused(head)
-            await self._receive(head)
+            receiving = self._receive(head)
+            del head  # some KB of fields, likewise
+            await receiving
         except asyncio.CancelledError:
             error = self._stopped
         except Exception as caught:

@@ -6,6 +6,7 @@
 """
 
 import asyncio
+from collections.abc import Awaitable
 
 from gateway._sseparse import Batch, EventParser
 from gateway.dialects import openai
@@ -92,7 +93,7 @@ class Stream(Job):
 
     # Inside.
 
-    async def _receive(self, head: ResponseHead) -> None:
+    def _receive(self, head: ResponseHead) -> Awaitable[None]:
         media = head.get(b"content-type").partition(b";")[0].strip().lower()
         if media != b"text/event-stream":
             raise UpstreamProtocolError("the upstream did not answer with events", kind="media")
@@ -102,14 +103,9 @@ class Stream(Job):
             gaps=self._metrics.gaps,
             overhead=self._desk.metrics.overhead_event,
         )
-        try:
-            self._exchange.taker = parser
-            self._exchange.deliver(self)
-            await self._outcome
-        finally:
-            self._usage = parser.usage
-            if self._tail is not None:
-                self._tail.cancel()
+        self._exchange.taker = parser
+        self._exchange.deliver(self)
+        return self._outcome
 
     def _begins(self, now: float) -> None:
         """Note the first event: from here on the answer cannot be taken back."""
@@ -183,6 +179,10 @@ class Stream(Job):
     def _settle(self, error: Exception | None) -> None:
         if self._outcome.done() and not self._outcome.cancelled():
             self._outcome.exception()  # seen, even if the task was cancelled meanwhile
+        if self._parser is not None:
+            self._usage = self._parser.usage
+        if self._tail is not None:
+            self._tail.cancel()
         super()._settle(error)
         self._close(State.CANCELLED, "disconnect")  # unless it is closed already
         self._desk.hub.forget(self.live)

@@ -123,3 +123,9 @@ class WoundLoop(FakeLoop):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(asyncio.get_running_loop(), name)
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Let the running loop turn until `holds()`; a test that waits in vain runs out of patience."""
+    while not holds():
+        await asyncio.sleep(0)  # noqa: ASYNC110 - for what tells nobody when it happens

@@ -134,8 +134,8 @@ REWRITTEN = {
         {"stream": True, "stream_options": {"include_usage": True}},
     ),
     "all else goes through": (
-        {"messages": [{"role": "user", "content": "\u00e9\u2028"}], "seed": 2**53, "new_field": None},
-        {"messages": [{"role": "user", "content": "\u00e9\u2028"}], "seed": 2**53, "new_field": None},
+        {"messages": [{"content": "\u00e9\u2028"}], "seed": 2**53, "new_field": None},
+        {"messages": [{"content": "\u00e9\u2028"}], "seed": 2**53, "new_field": None},
     ),
 }  # fmt: skip
 
@@ -167,6 +167,8 @@ USAGES = {
     "not an answer": (b"[1]", None),
     "nothing": (b"", None),
     "no utf-8": (b'{"usage":{"x":"\xff"}}', None),
+    "a pit": (b'{"usage":' + b"[" * 100_000, None),
+    "a pit beside it": (b'{"x":' + b"[" * 100_000, None),
 }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.authority import Authority
+from tests.scenes import until
 from tests.stand import Client, Stand, chat
 
 
@@ -158,9 +159,3 @@ def connecting(port: int) -> int:
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     fields = [line.split() for line in lines]
     return sum(f[2].endswith(f":{port:04X}") and f[3] == "02" for f in fields)
-
-
-async def until(predicate: Callable[[], bool]) -> None:
-    """Return when `predicate()` holds, looking once each turn of the loop."""
-    while not predicate():
-        await asyncio.sleep(0)

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.errors import UpstreamUnavailable
 from gateway.resolver import FRESH, Resolver, is_literal, system_lookup
+from tests.scenes import settled, until
 
 
 class Names:
@@ -28,8 +29,7 @@ class Names:
 
     async def question(self, number):
         """Return when the question of this number, from 1, was asked."""
-        while len(self.asked) < number:
-            await asyncio.sleep(0)
+        await until(lambda: len(self.asked) >= number)
 
     def answer(self, *addresses):
         self.answers[-1].set_result(addresses)
@@ -51,11 +51,6 @@ async def known(names):
     names.answer("192.0.2.1")
     assert await task == ("192.0.2.1",)
     return resolver
-
-
-async def settled():
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from gateway.hub import LOG_HIGH
 from gateway.stream import TAIL_TIMEOUT
 from gateway.views import FIRST_HEARTBEAT, HEARTBEAT
-from tests.fakes import WoundLoop
+from tests.fakes import WoundLoop, until
 from tests.scripted import CHUNKED, DONE, FINISH, LAST, TEXT, Scripted, chunk
 from tests.stand import Answer, Client, Stand, chat
 
@@ -384,11 +384,10 @@ async def test_requests_above_the_limit_of_connections_are_served_in_order():
     async with Scripted(*steps) as provider, Stand(url=provider.url, upstream=limit) as stand:
         pool = stand.server.providers["mock"].pool
         clients = []
-        for number in range(4):
+        for _ in range(4):
             clients.append(await ask(stand))
             # Each is in the queue before the next is sent.
-            while pool.active + len(pool.waiters) <= number:
-                await asyncio.sleep(0)
+            await until(lambda: pool.active + len(pool.waiters) == len(clients))
         go.set()
         await asyncio.gather(*(one(n, stand, c) for n, c in enumerate(clients)))
         for client in clients:

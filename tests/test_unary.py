@@ -1,12 +1,10 @@
 """A whole answer: nothing is written before it is complete."""
 
-import asyncio
-
 import orjson
 import pytest
 
 import gateway.unary
-from tests.fakes import WoundLoop
+from tests.fakes import WoundLoop, until
 from tests.scripted import Scripted, chunk
 from tests.stand import Stand
 
@@ -116,8 +114,7 @@ async def test_a_provider_that_comes_to_a_halt_is_given_up(steps, limit, after):
         await provider.asked.wait()
         (job,) = stand.server.desk.jobs
         if b"{}" in b"".join(steps):
-            while not job._exchange.taker or not job._exchange.taker.last:
-                await asyncio.sleep(0)
+            await until(lambda: job._exchange.taker and job._exchange.taker.last)
         loop.wind(after - 0.01)
         assert len(stand.server.desk.jobs) == 1
         loop.wind(0.02)

@@ -65,7 +65,7 @@ def usage_of(answer: bytes) -> dict[str, Any] | None:
     """
     try:
         return _ANSWER.decode(answer).usage
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None  # whatever it is, it is passed on as it came
 
 

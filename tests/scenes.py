@@ -1,0 +1,90 @@
+"""A pool, and an exchange, among fakes: the test speaks for the peer, and winds the clock."""
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+
+from gateway.config import Timeouts
+from gateway.exchange import Exchange
+from gateway.pool import Pool
+from gateway.upstream import UpstreamConnection
+from tests.fakes import FakeLoop, FakeProvider
+
+
+PATIENCE = 5.0  # seconds in the queue
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"
+ANSWER = HEAD + b"hello"
+LIMIT = 100  # bytes of an answer
+
+
+class PoolScene:
+    """A pool of connections to nowhere; `str` says how it stands."""
+
+    def __init__(self, limit: int = 2) -> None:
+        self.loop = FakeLoop()
+        self.dial = FakeProvider(self.loop)
+        self.pool = Pool("p", self.dial, limit=limit, patience=PATIENCE, loop=self.loop)
+
+    def ask(self, *, fresh: bool = False) -> "asyncio.Task[UpstreamConnection]":
+        return asyncio.ensure_future(self.pool.acquire(fresh=fresh))
+
+    def __str__(self) -> str:
+        return repr(self.pool).partition(": ")[2][:-1]
+
+
+class ExchangeScene(PoolScene):
+    """A provider with such a pool, and exchanges with it."""
+
+    def __init__(
+        self,
+        limit: int = 2,
+        *,
+        first_event: float = 20.0,
+        idle: float = 10.0,
+        total: float = 100.0,
+    ) -> None:
+        super().__init__(limit)
+        timeouts = Timeouts(connect=PATIENCE, first_event=first_event, idle=idle, total=total)
+        self.provider = SimpleNamespace(name="p", timeouts=timeouts, pool=self.pool)
+
+    def exchange(self) -> Exchange:
+        return Exchange(self.provider, self.loop, self.loop.time)
+
+    @property
+    def peer(self) -> UpstreamConnection:
+        """The connection opened last, as its peer speaks on it."""
+        return self.dial.connections[-1]
+
+    async def connected(self, number: int) -> None:
+        """Return when this many connections were opened and the last carries a request."""
+        await until(
+            lambda: len(self.dial.connections) >= number and self.dial.transports[-1].written
+        )
+
+    async def used(self) -> None:
+        """Leave one connection idle that has carried a request."""
+        task = asyncio.ensure_future(self.story())
+        await self.connected(1)
+        self.peer.data_received(ANSWER)
+        assert await task == b"hello"
+        self.dial.transports[-1].written = b""
+
+    async def story(self, exchange: Exchange | None = None) -> bytes:
+        """Ask, take the whole answer, and clean up, as the relay does."""
+        exchange = exchange or self.exchange()
+        try:
+            return await exchange.collect(await exchange.ask(b"request"), LIMIT)
+        finally:
+            exchange.close()
+
+
+async def settled() -> None:
+    """Let every task that can go on do so."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def until(predicate: Callable[[], object]) -> None:
+    """Return when `predicate()` holds, looking once each turn of the loop."""
+    while not predicate():  # noqa: ASYNC110 - nobody could set an event: it is state of others
+        await asyncio.sleep(0)

@@ -1,0 +1,140 @@
+"""EventLog: what was appended is read in order, until all have it; it closes once."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway._sseparse import Batch
+from gateway.errors import StreamInterrupted, UpstreamTimeout
+from gateway.eventlog import EventLog, State
+
+
+def batch(first: int, count: int = 1) -> Batch:
+    return Batch(b"".join(b"data: %d\n\n" % n for n in range(first, first + count)), first, count)
+
+
+def log_of(*counts: int) -> EventLog:
+    """Return a log with batches of so many entries."""
+    log = EventLog("gen_1")
+    for count in counts:
+        log.append(batch(log.tail + 1, count))
+    return log
+
+
+def numbers(batches: list[Batch]) -> list[int]:
+    """The numbers of all entries."""
+    return [n for one in batches for n in range(one.first, one.first + one.count)]
+
+
+def test_a_new_log_is_open_and_empty():
+    log = EventLog("gen_1")
+
+    assert (log.id, log.state, log.closed, log.tail, log.held) == (
+        "gen_1", State.OPEN, False, 0, 0,
+    )  # fmt: skip
+    assert log.after(0) == []
+
+
+# Batches of so many entries, a cursor, and what comes after it.
+AFTER = {
+    "from the beginning": ([1, 2, 1], 0, [1, 2, 3, 4]),
+    "amid": ([1, 2, 1], 1, [2, 3, 4]),
+    "before the last": ([1, 2, 1], 3, [4]),
+    "at the tail": ([1, 2, 1], 4, []),
+}
+
+
+@pytest.mark.parametrize(("counts", "cursor", "found"), AFTER.values(), ids=AFTER.keys())
+def test_a_cursor_finds_everything_after_it(counts, cursor, found):
+    assert numbers(log_of(*counts).after(cursor)) == found
+
+
+# An append to a log of three entries that must not be.
+WRONG = {
+    "a gap": batch(5),
+    "a repetition": batch(3),
+    "an overlap": batch(3, 2),
+    "the beginning again": batch(1),
+    "no number": batch(0),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
+def test_numbers_must_follow_the_tail(wrong):
+    log = log_of(1, 2)
+    held = log.held
+
+    with pytest.raises(ValueError, match="gen_1 is open at 3"):
+        log.append(wrong)
+
+    assert (log.tail, log.held, numbers(log.after(0))) == (3, held, [1, 2, 3])
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.OPEN])
+def test_a_closed_log_takes_nothing_more(state):
+    log = log_of(1)
+    assert log.close(state, "why")
+
+    with pytest.raises(ValueError, match=f"is {state.value} at 1"):
+        log.append(batch(2))
+
+    assert numbers(log.after(0)) == [1]
+
+
+def test_the_first_to_close_decides():
+    log, fault = log_of(1), UpstreamTimeout("slow")
+
+    assert log.close(State.FAILED, "timeout", fault) is True
+    assert log.close(State.INTERRUPTED, "shutdown", StreamInterrupted("x")) is False
+    assert log.close(State.FINISHED, "finished") is False
+
+    assert (log.state, log.reason, log.fault, log.closed) == (
+        State.FAILED, "timeout", fault, True,
+    )  # fmt: skip
+
+
+def test_what_is_trimmed_is_gone_and_not_held():
+    log = log_of(1, 2, 1)
+
+    log.trim(3)
+    assert numbers(log.after(0)) == [4]
+    assert log.held == len(batch(4).data)
+    log.trim(4)
+
+    assert log.after(0) == []
+    assert (log.held, log.tail) == (0, 4)
+
+
+def test_a_log_goes_on_after_a_trim():
+    log = log_of(2)
+    log.trim(2)
+
+    log.append(batch(3))
+
+    assert numbers(log.after(2)) == [3]
+    assert log.held == len(batch(3).data)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("append"), st.integers(1, 3)),
+            st.tuples(st.just("trim"), st.integers(0, 9)),
+        ),
+        max_size=30,
+    )
+)
+def test_no_entry_is_lost_before_it_was_trimmed(acts):
+    log, ends, trimmed = EventLog("gen_1"), [0], 0
+    for act, number in acts:
+        if act == "append":
+            log.append(batch(log.tail + 1, number))
+            ends.append(log.tail)
+        else:
+            trimmed = max(trimmed, ends[number % len(ends)])
+            log.trim(trimmed)
+
+        for cursor in ends:
+            if cursor >= trimmed:
+                assert numbers(log.after(cursor)) == list(range(cursor + 1, log.tail + 1))
+        assert log.held == sum(len(one.data) for one in log.after(trimmed))

@@ -1,0 +1,252 @@
+"""The public listener's table: every path, every method, and what a refusal says."""
+
+import orjson
+import pytest
+
+from gateway.routes import MAX_BODY, MAX_UNWANTED, SHOWN_NAME
+from tests.stand import Stand
+
+
+GENERATIONS = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"]
+READ = "GET, HEAD"
+
+# Path, method, what it takes.
+WRONG_METHODS = [
+    *((path, method, "POST") for path in GENERATIONS for method in ("GET", "HEAD", "DELETE")),
+    ("/v1/models", "POST", READ),
+    ("/v1/models/alias", "DELETE", READ),
+    ("/healthz", "PUT", READ),
+    ("/healthz", "get", READ),  # methods are case-sensitive
+    ("/v1/models", "OPTIONS", READ),
+]
+
+NO_PATHS = [
+    "/",
+    "/v1",
+    "/v1/",
+    "/v1/chat/completions/",
+    "/v1//chat/completions",
+    "/v1/chat/completions/x",
+    "/V1/CHAT/COMPLETIONS",
+    "/v1/models/",
+    "/v1/../v1/models",
+    "/v1/%6dodels",
+    "/metrics",
+    "/livez",
+    "/readyz",
+    "/admin/config",
+]
+
+
+async def refused(stand: Stand, method: str, path: str) -> dict[str, object]:
+    client = await stand.open()
+    client.send(method, path)
+    status, headers = await client.head()
+    body = b""
+    if method != "HEAD":
+        body = await client.reader.readexactly(int(headers["content-length"]))
+    await client.close()
+    return {"status": status, "allow": headers.get("allow"), "body": body, "headers": headers}
+
+
+@pytest.mark.parametrize(("path", "method", "allow"), WRONG_METHODS)
+async def test_a_wrong_method_is_told_which_are_right(path, method, allow):
+    async with Stand() as stand:
+        answer = await refused(stand, method, path)
+
+    assert (answer["status"], answer["allow"]) == (405, allow)
+    if method != "HEAD":
+        assert orjson.loads(answer["body"])["error"] == {
+            "message": f"this path takes {allow}",
+            "type": "invalid_request_error",
+            "param": None,
+            "code": "method_not_allowed",
+        }
+
+
+@pytest.mark.parametrize("path", NO_PATHS)
+async def test_a_path_is_known_exactly_or_not_at_all(path):
+    async with Stand() as stand:
+        answer = await refused(stand, "GET", path)
+
+    assert answer["status"] == 404
+    assert orjson.loads(answer["body"])["error"] == {
+        "message": "no such path",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": "not_found",
+    }
+
+
+async def test_paths_that_are_not_there_make_one_series_however_many_they_are():
+    async with Stand() as stand:
+        client = await stand.open()
+        for n in range(50):
+            await client.ask("GET", f"/probe/{n}?key=canary")
+        await client.close()
+        metrics = await stand.metrics()
+
+    assert metrics['headgate_requests_total{code="404",model="",route="other",upstream=""}'] == 50
+    assert "probe" not in str(metrics)
+    assert "canary" not in str(stand.log_lines)
+
+
+# What is wrong with a body: the parameter that is named, and part of what is said.
+BODIES = {
+    "nothing": (b"", None, "not JSON"),
+    "not JSON": (b"{", None, "not JSON"),
+    "not UTF-8": (b'{"model":"\xff"}', None, "not JSON"),
+    "NaN": (b'{"model":"m","temperature":NaN}', None, "not JSON"),
+    "a list": (b"[]", None, "must be a JSON object"),
+    "no model": (b"{}", "model", "provide a model"),
+    "an empty model": (b'{"model":""}', "model", "provide a model"),
+    "a model that is none": (b'{"model":7}', "model", "provide a model"),
+    "a stream of words": (b'{"model":"m","stream":"yes"}', "stream", "true or false"),
+    "options that are none": (b'{"model":"m","stream_options":1}', "stream_options", "an object"),
+    "too deep": (b'{"model":"m","x":' + b"[" * 65 + b"]" * 65 + b"}", None, "64 levels"),
+    "far too deep": (b"[" * 100_000, None, ""),
+}
+
+
+@pytest.mark.parametrize("path", GENERATIONS)
+@pytest.mark.parametrize(("body", "param", "says"), BODIES.values(), ids=BODIES.keys())
+async def test_a_body_that_cannot_be_is_refused_by_name(body, param, says, path):
+    async with Stand() as stand:
+        client = await stand.open()
+        answer = await client.ask("POST", path, body)
+        again = await client.ask("GET", "/healthz")
+        await client.close()
+        reached = len(stand.mock.requests)
+
+    error = answer.json["error"]
+    assert answer.status == 400
+    assert (error["type"], error["param"]) == ("invalid_request_error", param)
+    assert says in error["message"]
+    assert answer.headers["headgate-error-source"] == "gateway"
+    assert again.status == 200, "the connection lives on"
+    assert reached == 0
+
+
+NO_WILDCARD = ('[models."*"]', "[models.only]")
+
+
+async def test_a_model_nobody_configured_is_not_found(monkeypatch):
+    monkeypatch.setattr("tests.stand.CONFIG", without_wildcard())
+    async with Stand() as stand:
+        client = await stand.open()
+        answer = await client.chat(model="nope")
+        await client.close()
+
+    assert answer.status == 404
+    assert answer.json["error"] == {
+        "message": "no model 'nope' is configured",
+        "type": "invalid_request_error",
+        "param": "model",
+        "code": "model_not_found",
+    }
+    line = stand.log_lines[-1]
+    assert (line["status"], line["route"], line["error"], line["level"]) == (
+        404,
+        "/v1/chat/completions",
+        "no model 'nope' is configured",
+        "info",
+    )
+
+
+async def test_a_refusal_does_not_repeat_a_name_of_megabytes(monkeypatch):
+    monkeypatch.setattr("tests.stand.CONFIG", without_wildcard())
+    async with Stand() as stand:
+        client = await stand.open()
+        answers = [
+            await client.chat(model="x" * 1_000_000),
+            await client.ask("GET", "/v1/models/" + "x" * 5000),
+        ]
+        await client.close()
+
+    for answer in answers:
+        assert answer.status == 404
+        assert len(answer.body) < SHOWN_NAME + 200
+
+
+def without_wildcard() -> str:
+    from tests.stand import CONFIG
+
+    return CONFIG.replace(*NO_WILDCARD)
+
+
+async def test_the_list_of_models_has_the_configured_names_and_not_the_wildcard():
+    async with Stand() as stand:
+        client = await stand.open()
+        listed = (await client.ask("GET", "/v1/models")).json
+        shown = (await client.ask("GET", "/v1/models/alias")).json
+        escaped = (await client.ask("GET", "/v1/models/al%69as")).json
+        unlisted = await client.ask("GET", "/v1/models/other")
+        await client.close()
+
+    assert listed["object"] == "list"
+    assert listed["data"] == [shown] == [escaped]
+    assert (shown["id"], shown["object"], shown["owned_by"]) == ("alias", "model", "headgate")
+    assert isinstance(shown["created"], int)
+    assert unlisted.status == 404
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/v1/models", "/v1/models/alias"])
+async def test_head_is_get_without_its_body(path):
+    async with Stand() as stand:
+        client = await stand.open()
+        client.send("HEAD", path)
+        status, head = await client.head()
+        whole = await client.ask("GET", path)
+        await client.close()
+
+    assert status == whole.status == 200
+    head.pop("x-request-id"), head.pop("request-id")
+    assert head.items() <= whole.headers.items()
+    assert head["content-length"] == str(len(whole.body)) != "0"
+
+
+async def test_health_says_ok_and_nothing_more():
+    async with Stand() as stand:
+        client = await stand.open()
+        answer = await client.ask("GET", "/healthz?verbose")
+        options = await client.ask("OPTIONS", "*")
+        await client.close()
+
+    assert (answer.status, answer.body) == (200, b"ok\n")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert (options.status, options.body) == (204, b"")
+
+
+# Path, the length that is announced, the status.
+LENGTHS = [
+    ("/v1/chat/completions", MAX_BODY + 1, 413),
+    ("/v1/models", MAX_UNWANTED + 1, 413),
+    ("/nope", MAX_UNWANTED + 1, 413),
+]
+
+
+@pytest.mark.parametrize(("path", "length", "status"), LENGTHS)
+async def test_the_limit_of_a_body_is_that_of_its_route(path, length, status):
+    async with Stand() as stand:
+        client = await stand.open()
+        client.send("POST", path, b"", {"content-length": str(length)})
+        answer = await client.answer()
+        await client.close()
+
+    assert answer.status == status
+    assert answer.json["error"]["code"] == "request_too_large"
+
+
+@pytest.mark.parametrize("path", GENERATIONS)
+async def test_each_generation_goes_to_its_own_path_of_the_provider(path):
+    async with Stand() as stand:
+        client = await stand.open()
+        body = {"model": "alias", "messages": [], "prompt": "a", "input": "a"}
+        answer = await client.ask("POST", path, body)
+        await client.close()
+        request = stand.mock.requests[-1]
+
+    assert answer.status == 200
+    assert (request.method, request.path) == ("POST", path)
+    assert request.json["model"] == "real-name"
+    assert (stand.log_lines[-1]["route"], stand.log_lines[-1]["model"]) == (path, "alias")
