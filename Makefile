@@ -1,10 +1,11 @@
 # Everything a person or a CI does with this repository, by name.
 #
 # Needs Debian's build-essential, python3-dev and python3-venv; all else comes from the
-# hashed lock files into .venv.  PYTHON chooses the interpreter that .venv is made with.
+# hashed lock files into .venv.  PYTHON chooses the interpreter that .venv is made with: the
+# system's, which those packages belong to, even where another stands first in PATH.
 
 SHELL := /bin/bash
-PYTHON ?= python3
+PYTHON ?= $(or $(wildcard /usr/bin/python3),python3)
 UV ?= uv
 BIN := .venv/bin
 

@@ -128,7 +128,9 @@ class Server:
         for server in self._servers["public"]:
             server.close()
         self.public.drain()
-        await self._first(self.desk.jobs.empty(), self._hurry.wait(), self._config.server.drain)
+        # Not for the jobs: one is over when its provider is, but a slow client is still reading.
+        live = self.public.connections.empty()
+        await self._first(live, self._hurry.wait(), self._config.server.drain)
 
     async def _stop(self) -> None:
         """End what is left, then close in the order in which things depend on each other."""

@@ -127,5 +127,55 @@ class WoundLoop(FakeLoop):
 
 async def until(holds: Callable[[], object]) -> None:
     """Let the running loop turn until `holds()`; a test that waits in vain runs out of patience."""
-    while not holds():
-        await asyncio.sleep(0)  # noqa: ASYNC110 - for what tells nobody when it happens
+    while not holds():  # noqa: ASYNC110 - for what tells nobody when it happens
+        await asyncio.sleep(0)
+
+
+class FakeWire:
+    """A client's connection that keeps what a reply writes."""
+
+    def __init__(self, *, keep_alive: bool = True) -> None:
+        self.keep_alive = keep_alive
+        self.writes: list[bytes] = []
+        self.told: list[str] = []
+
+    @property
+    def written(self) -> bytes:
+        """All writes put together."""
+        return b"".join(self.writes)
+
+    @property
+    def parts(self) -> tuple[bytes, list[bytes], bytes]:
+        """Status line, fields and body of what was written."""
+        head, _, body = self.written.partition(b"\r\n\r\n")
+        status, *fields = head.split(b"\r\n")
+        return status, fields, body
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+
+    def answered(self) -> None:
+        self.told.append("answered")
+
+    def abort(self) -> None:
+        self.told.append("abort")
+
+    def date(self) -> bytes:
+        return b"date: now\r\n"
+
+
+class FakeProducer:
+    """Fills a log; notes what the hub wants of it."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.last = 0.0
+
+    def pause(self) -> None:
+        self.told.append("pause")
+
+    def resume(self) -> None:
+        self.told.append("resume")
+
+    def cancel(self, reason: str) -> None:
+        self.told.append(f"cancel: {reason}")

@@ -61,7 +61,7 @@ class Scripted:
         with contextlib.suppress(ConnectionError, EOFError, asyncio.CancelledError):
             await self._talk(reader, writer)
         writer.close()
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
             await writer.wait_closed()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""The admin listener: figures for Prometheus, health for whoever starts us, nothing for browsers."""
+"""The admin listener: figures for Prometheus, health for operators, nothing for browsers."""
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families

@@ -1,4 +1,4 @@
-"""Dialer: one connection within one deadline, or one of four kinds of failure, told in few words."""
+"""Dialer: one connection within one deadline, or one of four failures told in few words."""
 
 import asyncio
 import gc
@@ -15,6 +15,8 @@ from gateway.errors import ConfigError, UpstreamUnavailable
 from gateway.mock import MockProvider
 from gateway.resolver import Resolver
 from tests.authority import Authority
+from tests.fakes import FakeTransport
+from tests.scenes import settled, until
 
 
 SECRET_HOST = "provider.internal"
@@ -35,7 +37,9 @@ def resolver(*addresses):
     return Resolver(lookup)
 
 
-def dialer(port, *addresses, host=SECRET_HOST, tls=None, timeout=5.0, connected=LOST):
+def dialer(
+    port, *addresses, host=SECRET_HOST, tls=None, timeout=5.0, connected=LOST, loop=None
+):
     return Dialer(
         "mock",
         host,
@@ -43,7 +47,7 @@ def dialer(port, *addresses, host=SECRET_HOST, tls=None, timeout=5.0, connected=
         tls=tls,
         timeout=timeout,
         resolver=resolver(*addresses),
-        loop=asyncio.get_running_loop(),
+        loop=loop or asyncio.get_running_loop(),
         on_connected=connected,
     )
 
@@ -163,16 +167,50 @@ async def test_a_silent_first_address_holds_up_the_second_for_a_moment_only(monk
         await mock.close()
 
 
-async def test_the_second_to_arrive_is_dropped(monkeypatch):
-    """Both addresses answer in the same moment: one connection stays."""
-    monkeypatch.setattr("gateway.dial.STAGGER", 0.0)
-    async with MockProvider() as mock:
-        connection = await dialer(mock.port, "127.0.0.1", "127.0.0.1")(LOST)
-        await mock.until(lambda: mock.connections.total == 2 and mock.connections.open == 1)
-        assert connection.alive
+class Network:
+    """The running loop, but for its connects: the test says when each has come through."""
 
-        connection.abort()
-        await closed(mock)
+    def __init__(self):
+        self.arrivals = []  # a future for each attempt, in order
+        self.transports = []
+
+    def __getattr__(self, name):
+        return getattr(asyncio.get_running_loop(), name)
+
+    async def create_connection(self, protocol, host, port):
+        self.arrivals.append(asyncio.get_running_loop().create_future())
+        await self.arrivals[-1]
+        connection, transport = protocol(), FakeTransport()
+        connection.connection_made(transport)
+        self.transports.append(transport)
+        return transport, connection
+
+
+async def test_of_two_that_arrive_in_the_same_moment_one_is_dropped(monkeypatch):
+    monkeypatch.setattr("gateway.dial.STAGGER", 0.0)
+    network = Network()
+    task = asyncio.ensure_future(dialer(1, "192.0.2.1", "192.0.2.2", loop=network)(LOST))
+    await until(lambda: len(network.arrivals) == 2)
+    for arrival in network.arrivals:
+        arrival.set_result(None)
+    connection = await task
+    await settled()
+
+    assert connection.alive
+    assert sorted(transport.aborted for transport in network.transports) == [False, True]
+
+
+async def test_one_that_has_not_arrived_yet_is_called_off(monkeypatch):
+    monkeypatch.setattr("gateway.dial.STAGGER", 0.0)
+    network = Network()
+    task = asyncio.ensure_future(dialer(1, "192.0.2.1", "192.0.2.2", loop=network)(LOST))
+    await until(lambda: len(network.arrivals) == 2)
+    network.arrivals[1].set_result(None)
+    await task
+    await settled()
+
+    assert network.arrivals[0].cancelled()
+    assert [transport.aborted for transport in network.transports] == [False]
 
 
 async def test_when_all_addresses_fail_so_does_the_dial():

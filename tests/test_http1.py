@@ -146,6 +146,7 @@ def test_pipelined_requests_wait_for_their_turn():
     assert site.paths == ["/later"]
 
     site.reply.send(200, b"first")
+    assert site.paths == ["/later"]  # not within the call that ends the answer before
     site.loop.wind(0)
 
     assert site.paths == ["/later", "/b", "/c"]

@@ -45,10 +45,9 @@ def test_an_answer_to_nobody_is_harmless(leave):
 
     site.reply.write(b"more")
     site.reply.end(b"")
-    site.loop.wind(1000)
 
-    assert client.transport.written == written
     assert site.loop.timers == []
+    assert client.transport.written == written
 
 
 def test_who_has_answered_is_told_nothing():
@@ -102,6 +101,17 @@ def test_requests_behind_one_whose_client_left_are_not_begun():
 
     client.half_close()
     site.reply.send(200, b"")
+    site.loop.wind(1000)
+
+    assert site.paths == ["/later"]
+
+
+def test_a_request_whose_turn_has_come_is_not_begun_if_its_client_leaves_just_then():
+    site, client = site_and_client()
+    client.send(get("/later") + get("/b"))
+
+    site.reply.send(200, b"")
+    client.half_close()
     site.loop.wind(1000)
 
     assert site.paths == ["/later"]

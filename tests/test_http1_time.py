@@ -26,8 +26,9 @@ def site_and_client() -> tuple[Site, FakeClient]:
 def stalled_stream(size: int = 2 * WRITE_HIGH) -> tuple[Site, FakeClient]:
     """Return a client that has taken nothing of `size` bytes of a stream."""
     site, client = site_and_client()
-    client.transport.taking = False
     client.send(get("/stream"))
+    site.loop.wind(60)  # all alarms of its beginning are over
+    client.transport.taking = False
     while client.transport.unsent < size:
         site.reply.write(BLOCK)
     return site, client

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.errors import Overloaded, UpstreamUnavailable
-from gateway.pool import IDLE_LIMIT, MAX_WAITERS, Choice, Pool, choose
+from gateway.pool import IDLE_LIMIT, MAX_WAITERS, Choice, choose
 from tests.scenes import PATIENCE, PoolScene, settled
 
 
@@ -101,6 +101,7 @@ async def test_who_waits_is_served_in_order():
 
     assert served == [0, 1, 2]
     assert all(task.result() is connection for task in tasks)
+    assert scene.loop.timers == [], "they wait no longer"
     assert len(scene.dial.connections) == 1
 
 
@@ -151,6 +152,20 @@ async def test_waiting_ends_after_a_time():
         await task
     assert str(scene) == "1 active, 0 idle, 0 waiting"
     scene.pool.release(connection, reusable=True)
+    assert str(scene) == "0 active, 1 idle, 0 waiting"
+
+
+async def test_who_waited_too_long_in_the_same_moment_does_not_take_the_slot():
+    scene = PoolScene(limit=1)
+    connection = await scene.pool.acquire()
+    first, second = scene.ask(), scene.ask()
+    await settled()
+    scene.loop.wind(PATIENCE)  # not yet awake when the connection comes back
+    scene.pool.release(connection, reusable=True)
+    await settled()
+
+    assert isinstance(first.exception(), Overloaded)
+    assert isinstance(second.exception(), Overloaded)
     assert str(scene) == "0 active, 1 idle, 0 waiting"
 
 

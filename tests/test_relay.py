@@ -5,6 +5,7 @@ import asyncio
 import orjson
 import pytest
 
+from tests.fakes import until
 from tests.stand import Stand, chat
 
 
@@ -117,10 +118,13 @@ async def test_a_stream_that_breaks_ends_in_an_error_and_never_in_done(fault):
     assert metrics[f'headgate_streams_ended_total{{reason="{AMID[fault]}"}}'] == 1
 
 
-@pytest.mark.parametrize(
-    "fault",
-    ["crlf", "cr", "bom", "comments", "onebyte", "split-utf8", "ids", "drip", "100-continue"],
-)
+ODD = [
+    *("crlf", "cr", "bom", "comments", "onebyte", "split-utf8", "ids", "drip", "100-continue"),
+    *("garbage-mid", "bad-json", "event-names"),
+]
+
+
+@pytest.mark.parametrize("fault", ODD)
 async def test_odd_but_legal_streams_arrive_in_canonical_form(fault):
     async with Stand() as stand:
         client = await stand.open()
@@ -209,3 +213,139 @@ async def test_the_upstream_sees_its_own_model_name_and_key_and_nothing_of_the_c
     assert headers["openai-organization"] == "org-1"
     assert "cookie" not in headers
     assert "canary" not in str(stand.log_lines)
+
+
+LINE = [
+    "time", "level", "msg", "request_id", "route", "method", "path", "model", "upstream", "status",
+    "end", "ttft_ms", "duration_ms", "events", "tokens_in", "tokens_out", "bytes", "overhead_ms",
+    "client",
+]  # fmt: skip
+
+
+async def test_the_line_of_a_request_says_all_there_is_to_know_of_it():
+    async with Stand() as stand:
+        client = await stand.open()
+        answer = await client.ask(
+            "POST",
+            "/v1/chat/completions?key=canary",
+            chat(model="alias", tokens=3),
+            x_request_id="r1",
+        )
+        await client.close()
+
+    line = stand.log_lines[-1]
+    assert list(line) == LINE
+    times = [line.pop(name) for name in ("ttft_ms", "duration_ms", "overhead_ms")]
+    assert 0 < times[0] <= times[1]
+    assert 0 < times[2] < times[1]
+    assert line.pop("time").endswith("Z")
+    assert line == {
+        "level": "info",
+        "msg": "request",
+        "request_id": "r1",
+        "route": "/v1/chat/completions",
+        "method": "POST",
+        "path": "/v1/chat/completions",
+        "model": "alias",
+        "upstream": "mock",
+        "status": 200,
+        "end": "finished",
+        "events": 5,  # the role, three tokens, the finish reason
+        "tokens_in": 4,
+        "tokens_out": 3,
+        "bytes": len(answer.body),
+        "client": "127.0.0.1",
+    }
+
+
+# How a generation ends: streamed or not, the mock's options; the status and the end that are
+# logged, what is said of an error, and the kind that is counted for the upstream.
+ENDINGS = {
+    "a stream": (True, {}, 200, "finished", None, None),
+    "an answer": (False, {}, 200, "finished", None, None),
+    "a reset": (True, {"fault": "cut"}, 200, "truncated", "stream was cut", "truncated"),
+    "a hangup": (True, {"fault": "hangup"}, 200, "truncated", "complete", "truncated"),
+    "an early end": (True, {"fault": "truncate"}, 200, "truncated", "complete", "truncated"),
+    "a bad chunk": (True, {"fault": "bad-chunk"}, 200, "protocol", "framing", "framing"),
+    "a long line": (True, {"fault": "big-line"}, 200, "protocol", "1048576", "event_too_long"),
+    "an error later": (True, {"fault": "error-mid"}, 200, "upstream_error", "fail", "inband_error"),
+    "an error": (True, {"fault": "error-first"}, 500, "upstream_error", "failed", "inband_error"),
+    "a refusal": (True, {"fault": "429"}, 429, "upstream_error", "429", "status_429"),
+    "a server error": (False, {"fault": "503"}, 503, "upstream_error", "503", "status_5xx"),
+    "no answer": (False, {"fault": "refuse"}, 502, "upstream_error", "reset", "reset"),
+    "garbage": (True, {"fault": "garbage"}, 502, "protocol", "HTTP/1.1", "protocol"),
+    "a page": (True, {"fault": "html"}, 502, "protocol", "with events", "media"),
+    "a redirect": (True, {"fault": "redirect"}, 502, "protocol", "answered 302", "status"),
+    "gzip": (False, {"fault": "gzip"}, 502, "protocol", "coding", "encoding"),
+}
+
+
+@pytest.mark.parametrize(
+    ("stream", "options", "status", "end", "error", "kind"), ENDINGS.values(), ids=ENDINGS.keys()
+)
+async def test_each_ending_is_logged_and_counted_once(stream, options, status, end, error, kind):
+    async with Stand() as stand:
+        client = await stand.open()
+        await client.chat(stream=stream, tokens=8, **options)
+        await client.close()
+        counted = nonzero(await stand.metrics())
+
+    line = stand.log_lines[-1]
+    assert (line["status"], line["end"]) == (status, end)
+    assert line["level"] == ("warning" if error and status not in range(400, 500) else "info")
+    assert (error is None) is ("error" not in line)
+    assert (error or "") in line.get("error", "")
+    labels = f'code="{status}",model="other",route="/v1/chat/completions",upstream="mock"'
+    expected = {f"requests_total{{{labels}}}", f'streams_ended_total{{reason="{end}"}}'}
+    if kind:
+        expected.add(f'upstream_errors_total{{kind="{kind}",upstream="mock"}}')
+    assert {name: 1.0 for name in expected} == counted
+
+
+# Where a client leaves: the mock's options, streamed or not; the status and the phase.
+LEFT = {
+    "queued": ({"fault": "stall-first"}, True, 499, "queued"),
+    "before a stream": ({"fault": "stall-first"}, True, 499, "waiting"),
+    "before an answer": ({"fault": "stall-first"}, False, 499, "waiting"),
+    "behind the head": ({"fault": "stall-head"}, True, 499, "waiting"),
+    "amid a stream": ({"fault": "stall-mid"}, True, 200, "streaming"),
+}
+
+
+@pytest.mark.parametrize(("options", "stream", "status", "phase"), LEFT.values(), ids=LEFT.keys())
+async def test_a_client_that_left_is_counted_by_its_phase(options, stream, status, phase):
+    async with Stand(upstream="max_connections = 1") as stand:
+        pool = stand.server.providers["mock"].pool
+        clients = [await stand.open() for _ in range(2 if phase == "queued" else 1)]
+        for client in clients:
+            client.send("POST", "/v1/chat/completions", chat(stream=stream, **options))
+            await stand.mock.until(lambda: stand.mock.open_streams == 1)
+        if phase == "queued":
+            await until(lambda: pool.waiters)
+        if phase == "streaming":
+            await clients[-1].head()
+        before = len(stand.server.desk.jobs)
+        await clients[-1].close()
+        await until(lambda: len(stand.server.desk.jobs) < before)
+        counted = nonzero(await stand.metrics())
+        for client in clients:
+            await client.close()
+        assert len(stand.mock.requests) == 1
+
+    (line,) = [line for line in stand.log_lines if line["msg"] == "request"][:1]
+    assert (line["status"], line["end"], line["level"]) == (status, "disconnect", "info")
+    assert line["overhead_ms"] is not None
+    labels = f'code="{status}",model="other",route="/v1/chat/completions",upstream="mock"'
+    active = {'streams_active{transport="sse"}': 1.0} if phase == "queued" else {}
+    assert counted == active | {
+        f"requests_total{{{labels}}}": 1.0,
+        'streams_ended_total{reason="disconnect"}': 1.0,
+        f'client_disconnects_total{{phase="{phase}"}}': 1.0,
+    }
+
+
+def nonzero(metrics: dict[str, float]) -> dict[str, float]:
+    """What was counted of requests, ends and errors, and is not 0."""
+    kinds = ("requests", "streams", "client_disconnects", "upstream_errors", "retries", "http_rej")
+    names = {name.removeprefix("headgate_"): value for name, value in metrics.items()}
+    return {n: v for n, v in names.items() if v and n.startswith(kinds)}

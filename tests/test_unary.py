@@ -137,6 +137,25 @@ async def test_a_stream_may_not_be_asked_of_embeddings():
     assert orjson.loads(answer.body) == orjson.loads(ANSWER)
 
 
+# What the provider says of its answer, and what the client is told.
+TYPES = {
+    b"content-type: text/plain\r\n": "text/plain",
+    b"content-type: application/json; charset=utf-8\r\n": "application/json; charset=utf-8",
+    b"": "application/json",
+}
+
+
+@pytest.mark.parametrize("field", TYPES)
+async def test_an_answer_keeps_its_type(field):
+    answer = b"HTTP/1.1 200 OK\r\n" + field + b"content-length: 2\r\n\r\n{}"
+    async with Scripted(answer) as provider, Stand(url=provider.url) as stand:
+        client = await stand.open()
+        got = await client.chat(stream=False)
+        await client.close()
+
+    assert got.headers["content-type"] == TYPES[field]
+
+
 async def test_chunks_of_the_provider_become_one_body_with_a_length():
     chunks = b"".join(chunk(ANSWER[i : i + 7]) for i in range(0, len(ANSWER), 7))
     answer = HEAD + b"transfer-encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"

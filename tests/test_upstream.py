@@ -213,6 +213,19 @@ async def test_a_sink_that_comes_late_gets_the_body_and_its_end(go):
     assert len(body.ends) == 1
 
 
+async def test_a_sink_that_comes_late_hears_of_a_clean_end_as_one():
+    connection, _ = Scene()
+    head = connection.send(REQUEST, "POST")
+    connection.data_received(OK + b"hello")
+    connection.eof_received()
+    connection.connection_lost(None)  # as the transport says once we dropped it
+    await head
+    body = Body()
+    connection.deliver(body)
+
+    assert body.ends == [None]
+
+
 async def test_a_sink_that_has_enough_is_told_nothing_more():
     """It ends the exchange from within the first bytes it is given."""
     connection, _ = Scene()

@@ -1,0 +1,265 @@
+"""The command: what it prints, and its exit status, as processes of their own."""
+
+import http.client
+import re
+import signal
+import socket
+from contextlib import closing
+from pathlib import Path
+
+import orjson
+import pytest
+
+from gateway import __version__
+from gateway.cli import EX_CONFIG, EX_UNAVAILABLE
+from tests.program import Program, run
+
+
+CONFIG = """
+[server]
+listen = ["127.0.0.1:0"]
+admin = "127.0.0.1:0"
+drain = "30s"
+
+[upstreams.mock]
+base_url = "{url}/v1"
+keys = ["${{TEST_KEY:-sk-canary}}"]
+
+[models."*"]
+targets = [{{ upstream = "mock" }}]
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    def write(upstream: str = "http://127.0.0.1:1", **changes: tuple[str, str]) -> str:
+        text = CONFIG.format(url=upstream)
+        for old, new in changes.values():
+            assert old in text
+            text = text.replace(old, new)
+        path = tmp_path / "headgate.toml"
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+# Arguments, exit status, the beginning of standard output, a part of standard error.
+USAGE = {
+    "version": (("version",), 0, f"headgate {__version__}\n", ""),
+    "help": (("--help",), 0, "usage: headgate", ""),
+    "nothing": ((), 2, "", "required: COMMAND"),
+    "an unknown command": (("fly",), 2, "", "invalid choice: 'fly'"),
+    "serve without a file": (("serve",), 2, "", "required: --config"),
+    "check without a file": (("check",), 2, "", "required: FILE"),
+    "a format of no log": (("serve", "--config", "x", "--log-format", "xml"), 2, "", "'xml'"),
+    "an option of no command": (("version", "--loud"), 2, "", "--loud"),
+    "a mock of no address": (("mock", "--listen", "nowhere"), 2, "", "expected HOST:PORT"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "status", "out", "err"), USAGE.values(), ids=USAGE.keys())
+def test_usage(arguments, status, out, err):
+    done = run(*arguments)
+    assert done.returncode == status
+    assert done.stdout.startswith(out)
+    assert err in done.stderr
+    assert bool(done.stderr) is bool(err)
+    assert "Traceback" not in done.stderr
+
+
+def test_a_good_file_is_called_good(config):
+    path = config()
+    done = run("check", path)
+    said = f"{path}: good (1 upstreams, 1 models)\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
+
+
+def test_a_doubtful_file_is_good_with_a_warning(config):
+    path = config(admin=('admin = "127.0.0.1:0"', 'admin = "0.0.0.0:0"'))
+    done = run("check", path)
+    assert done.returncode == 0
+    warning = "[server] admin: other machines can reach it, and it asks for no key"
+    assert done.stderr == f"{path}: {warning}\n"
+
+
+# What is changed in a good file, and the one line that is said of it.
+BAD = {
+    "an unknown key": (
+        ("base_url", "base_uri"),
+        '[upstreams.mock] base_uri: unknown key; did you mean "base_url"?',
+    ),
+    "an unknown upstream": (
+        ('upstream = "mock"', 'upstream = "mok"'),
+        '[models."*"] targets[0].upstream: unknown upstream "mok"; did you mean "mock"?',
+    ),
+    "a variable that is not set": (
+        ("${TEST_KEY:-sk-canary}", "${TEST_KEY}"),
+        "[upstreams.mock] keys[0]: ",
+    ),
+    "later work": (("[server]", "[cors]\norigins = []\n[server]"), "[cors]: not yet supported"),
+    "no TOML": (("[server]", "[server"), "not TOML: "),
+}
+
+
+@pytest.mark.parametrize("command", [["check"], ["serve", "--config"]], ids=["check", "serve"])
+@pytest.mark.parametrize(("change", "says"), BAD.values(), ids=BAD.keys())
+def test_a_bad_file_is_one_line_and_status_78(config, change, says, command):
+    path = config(change=change)
+    done = run(*command, path)
+    assert (done.returncode, done.stdout) == (EX_CONFIG, "")
+    assert done.stderr.startswith(f"{path}: {says}")
+    assert done.stderr.count("\n") == 1
+    assert "canary" not in done.stderr
+
+
+def test_a_file_that_is_not_there_is_status_78():
+    done = run("serve", "--config", "/nonexistent/headgate.toml")
+    said = "/nonexistent/headgate.toml: No such file or directory\n"
+    assert (done.returncode, done.stderr) == (EX_CONFIG, said)
+
+
+def test_a_ca_file_without_certificates_is_status_78(config, tmp_path):
+    (tmp_path / "ca.pem").write_text("not a certificate")
+    lines = f'"https://127.0.0.1:1/v1"\nca_file = "{tmp_path}/ca.pem"'
+    done = run("serve", "--config", config(url=('"http://127.0.0.1:1/v1"', lines)))
+    assert done.returncode == EX_CONFIG
+    assert f"ca_file {tmp_path}/ca.pem" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("listener", ["listen", "admin"])
+def test_an_address_that_is_taken_is_status_69(config, listener):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        old = 'listen = ["127.0.0.1:0"]' if listener == "listen" else 'admin = "127.0.0.1:0"'
+        done = run("serve", "--config", config(address=(old, old.replace(":0", f":{port}"))))
+    assert done.returncode == EX_UNAVAILABLE
+    said = f"headgate: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+    assert done.stderr == said
+
+
+def test_a_socket_that_systemd_did_not_give_is_status_69(config):
+    done = run("serve", "--config", config(address=("127.0.0.1:0", "systemd:public")))
+    assert done.returncode == EX_UNAVAILABLE
+    assert done.stderr == "headgate: no inherited socket is named 'public' (there are: none)\n"
+
+
+def test_a_package_that_was_not_built_says_how_to_build_it(config, tmp_path):
+    """A copy of the package without its compiled module."""
+    copy = tmp_path / "gateway"
+    source = Path(__file__).parent.parent / "gateway"
+    for file in source.rglob("*.py"):
+        target = copy / file.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.read_bytes())
+    environ = {"cwd": tmp_path, "PYTHONPATH": str(tmp_path)}
+
+    assert run("version", **environ).returncode == 0
+    done = run("serve", "--config", config(), **environ)
+    assert done.returncode == 1
+    assert done.stderr.startswith("headgate: gateway._sseparse is not built")
+    assert done.stderr.count("\n") == 1
+
+
+# Serving.
+
+
+def served(program: Program) -> dict[str, int]:
+    """Return the ports of a server that has started, by listener."""
+    lines = [orjson.loads(line) for line in program.read_until('"started"').splitlines()]
+    ports = {line["listener"]: line["address"] for line in lines if line["msg"] == "listening"}
+    return {name: int(address.rpartition(":")[2]) for name, address in ports.items()}
+
+
+def listening(mock: Program) -> str:
+    return re.search(r"http://\S+", mock.read_until("mock provider on"))[0]
+
+
+def test_sigterm_lets_a_live_stream_finish_and_the_status_is_0(config):
+    body = orjson.dumps({"model": "m", "stream": True, "mock": {"tokens": 40, "interval": 10}})
+    with Program("mock", "--listen", "127.0.0.1:0") as mock:
+        with Program("serve", "--config", config(listening(mock))) as program:
+            port = served(program)["public"]
+            with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as client:
+                client.request("POST", "/v1/chat/completions", body)
+                answer = client.getresponse()
+                first = answer.readline()
+                program.signal(signal.SIGTERM)
+                rest = answer.read()
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port))
+            status, err = program.end()
+        mock.signal(signal.SIGTERM)
+        assert mock.end() == (0, "")
+
+    assert first.startswith(b"data: {")
+    assert rest.count(b"data: {") == 41
+    assert rest.endswith(b"data: [DONE]\n\n")
+    assert (status, err) == (0, "")
+    messages = [orjson.loads(line)["msg"] for line in program.lines]
+    assert messages == ["listening", "listening", "started", "draining", "request", "stopped"]
+    assert orjson.loads(program.lines[-2])["end"] == "finished"
+
+
+def test_a_second_signal_ends_a_live_stream_with_an_error_and_the_status_is_0(config):
+    body = orjson.dumps({"model": "m", "stream": True, "mock": {"fault": "stall-mid"}})
+    with (
+        Program("mock", "--listen", "127.0.0.1:0", "--first-delay", "0") as mock,
+        Program("serve", "--config", config(listening(mock))) as program,
+    ):
+        port = served(program)["public"]
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as client:
+            client.request("POST", "/v1/chat/completions", body)
+            answer = client.getresponse()
+            answer.readline()
+            program.signal(signal.SIGTERM)
+            program.read_until('"draining"')
+            program.signal(signal.SIGINT)
+            rest = answer.read()
+        status, err = program.end()
+
+    assert b"stream_interrupted" in rest
+    assert b"[DONE]" not in rest
+    assert (status, err) == (0, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_server_ends_at_once(config, number):
+    with Program("serve", "--config", config()) as program:
+        served(program)
+        program.signal(number)
+        assert program.end() == (0, "")
+
+
+def test_the_log_format_of_the_command_line_goes_before_that_of_the_file(config):
+    with Program("serve", "--config", config(), "--log-format", "text") as program:
+        program.read_until("started")
+        program.signal(signal.SIGTERM)
+        assert program.end()[0] == 0
+    assert all(re.match(r"\d\d:\d\d:\d\d\.\d{3}Z (info|warning) ", line) for line in program.lines)
+
+
+def test_no_secret_is_ever_printed(config):
+    with Program("serve", "--config", config(), TEST_KEY="sk-env-canary") as program:
+        port = served(program)["public"]
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as client:
+            headers = {"authorization": "Bearer sk-client-canary"}
+            client.request("POST", "/v1/chat/completions?key=canary", b'{"model":"m"}', headers)
+            answer = client.getresponse()
+            said = answer.read()
+        program.signal(signal.SIGTERM)
+        _, err = program.end()
+    assert answer.status == 502
+    assert "canary" not in "".join(program.lines) + err + said.decode()
+
+
+def test_a_reader_of_the_log_that_stopped_reading_does_not_stop_the_gateway(config):
+    with Program("serve", "--config", config()) as program:
+        port = served(program)["public"]
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as client:
+            for _ in range(300):  # 100 KB and more of lines: over what a pipe holds
+                client.request("GET", "/healthz" + "x" * 400)
+                client.getresponse().read()
+        program.signal(signal.SIGTERM)
+        assert program.end() == (0, "")
