@@ -29,7 +29,7 @@ class State(Enum):
 class EventLog:
     """The entries of one generation, in batches as they came."""
 
-    __slots__ = ("_batches", "closed", "fault", "held", "id", "reason", "state", "tail")
+    __slots__ = ("_batches", "base", "closed", "fault", "held", "id", "reason", "state", "tail")
 
     def __init__(self, id: str) -> None:
         self.id = id
@@ -38,6 +38,7 @@ class EventLog:
         self.reason = ""  # why it closed; one of the words of the module docstring
         self.fault: GatewayError | None = None  # the error it closed with
         self.tail = 0  # number of the last entry
+        self.base = 0  # number of the last entry that was trimmed
         self.held = 0  # bytes not yet trimmed
         self._batches: list[Batch] = []  # oldest first, without gaps
 
@@ -50,23 +51,15 @@ class EventLog:
         self.held += len(batch.data)
 
     def after(self, cursor: int) -> list[Batch]:
-        """Return the batches after `cursor`, which is the end of a batch, oldest first.
-
-        The list may be the log's own: read it at once, do not change it.
-        """
-        batches = self._batches
-        if batches and batches[0].first > cursor:
-            return batches  # the usual case: the only reader has everything that was trimmed
-        return [batch for batch in batches if batch.first > cursor]
+        """Return the batches after `cursor`, which is the end of a batch, oldest first."""
+        return [batch for batch in self._batches if batch.first > cursor]
 
     def trim(self, cursor: int) -> None:
-        """Forget the batches up to `cursor`: every reader has them."""
-        if cursor == self.tail:
-            self._batches.clear()
-            self.held = 0
-        else:
+        """Forget the batches up to `cursor`, which is the end of one: every reader has them."""
+        if cursor > self.base:
             self._batches = [batch for batch in self._batches if batch.first > cursor]
-            self.held = sum(len(batch.data) for batch in self._batches)
+            self.held = sum([len(batch.data) for batch in self._batches])
+            self.base = cursor
 
     def close(self, state: State, reason: str, fault: GatewayError | None = None) -> bool:
         """Close the log; say whether this call did it.  The first to close decides the state."""

@@ -139,8 +139,8 @@ class HttpConnection(asyncio.Protocol):
     """One client socket."""
 
     __slots__ = (
-        "_alarm", "_clogged", "_deadline", "_decoder", "_early", "_head", "_host", "_keep_alive",
-        "_loop", "_parts", "_phase", "_reader", "_refused", "_reply", "_route", "_taken",
+        "_alarm", "_body", "_clogged", "_deadline", "_decoder", "_early", "_head", "_host",
+        "_keep_alive", "_loop", "_phase", "_reader", "_refused", "_reply", "_route", "_taken",
         "_transport", "client",
     )  # fmt: skip
 
@@ -157,7 +157,7 @@ class HttpConnection(asyncio.Protocol):
         self._head: RequestHead | None = None
         self._route: Route | None = None
         self._decoder: BodyDecoder | None = None
-        self._parts: list[bytes] = []
+        self._body = bytearray()
         # The request that is being answered, and the bytes that came after it.
         self._reply: Reply | None = None
         self._early = b""
@@ -258,7 +258,7 @@ class HttpConnection(asyncio.Protocol):
         if head.framing > route.max_body:
             raise RequestTooLarge(f"the body is larger than {route.max_body} bytes")
         self._decoder = BodyDecoder(head.framing, route.max_body)
-        self._parts = []
+        self._body = bytearray()
         self._phase = Phase.BODY
         if head.expect_continue and head.framing and not reader.rest:
             self.write(CONTINUE)
@@ -274,8 +274,7 @@ class HttpConnection(asyncio.Protocol):
             raise MalformedRequest(error.message) from error
         except BodyTooLong as error:
             raise RequestTooLarge(error.message) from error
-        if part:
-            self._parts.append(part)
+        self._body += part
         if decoder.ended:
             return decoder.surplus
         self._enter(Phase.BODY, BODY_TIMEOUT)
@@ -286,7 +285,7 @@ class HttpConnection(asyncio.Protocol):
         head, route = self._head, self._route
         assert head is not None
         assert route is not None
-        body = b"".join(self._parts)
+        body = bytes(self._body)
         reply = self._begin_reply()
         request = Request(
             head, body, id=reply.request_id, client=self.client, received=self._host.clock()
@@ -317,7 +316,7 @@ class HttpConnection(asyncio.Protocol):
         )
         self._reply = reply
         self._head = self._route = self._decoder = None
-        self._parts = []
+        self._body = bytearray()
         self._phase = Phase.BUSY
         self._deadline = inf
         return reply

@@ -24,10 +24,18 @@ LOG_LOW = LOG_HIGH // 2
 ID_BYTES = 12
 
 
+# Bytes that every reader has, above which they are forgotten: to do so for each event
+# would cost more than the event.
+TRIM_AT = 16 * 1024
+
+
 class Reader(Protocol):
     """What the hub asks of a reader."""
 
     cursor: int  # number of the last entry it has taken
+
+    def offer(self, batch: Batch) -> None:
+        """Take the newest entries; whoever lacks others too takes all from the log."""
 
     def wake(self) -> None:
         """Take what is new: entries, or the end."""
@@ -67,14 +75,13 @@ class Live:
         return self._producer.last
 
     def publish(self, batch: Batch) -> None:
-        """Append a batch and wake every reader."""
+        """Append a batch and offer it to every reader.  This is the hot path."""
         log = self.log
         log.append(batch)
         for reader in self._readers:
-            reader.wake()
-        if log.held > LOG_HIGH and not self._paused:
-            self._paused = True
-            self._producer.pause()
+            reader.offer(batch)
+        if log.held > TRIM_AT:
+            self.advanced()
 
     def close(self, state: State, reason: str, fault: GatewayError | None = None) -> None:
         """Close the log, once, and let every reader see its end."""
@@ -87,14 +94,13 @@ class Live:
         self._readers.append(reader)
 
     def advanced(self) -> None:
-        """A reader took entries: forget what all have, let the producer go on."""
-        log, readers = self.log, self._readers
-        # Spelled out for the usual case: this runs for every event.
-        if len(readers) == 1:
-            log.trim(readers[0].cursor)
-        else:
-            log.trim(min(reader.cursor for reader in readers))
-        if self._paused and log.held < LOG_LOW:
+        """Forget what every reader has; hold the producer up, or let it go on."""
+        log = self.log
+        log.trim(min([reader.cursor for reader in self._readers], default=log.base))
+        if log.held > LOG_HIGH and not self._paused:
+            self._paused = True
+            self._producer.pause()
+        elif self._paused and log.held < LOG_LOW:
             self._paused = False
             self._producer.resume()
 

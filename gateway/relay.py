@@ -15,7 +15,6 @@ from enum import Enum
 from typing import Any
 
 from gateway.chat import Usage
-from gateway.dialects import openai
 from gateway.errors import (
     GatewayError,
     Overloaded,
@@ -75,24 +74,16 @@ class Desk:
 class Order:
     """What a route wants of the relay."""
 
-    __slots__ = ("call", "model", "path", "provider", "route", "target_model")
+    __slots__ = ("model", "provider", "route", "wants_usage", "wire")
 
     def __init__(
-        self,
-        call: openai.Call,
-        *,
-        route: str,
-        path: bytes,
-        model: str,
-        provider: Provider,
-        target_model: str,
+        self, *, route: str, model: str, provider: Provider, wants_usage: bool, wire: bytes
     ) -> None:
-        self.call = call
         self.route = route  # a label
-        self.path = path  # below the provider's base URL
         self.model = model  # a label: the configured name
         self.provider = provider
-        self.target_model = target_model
+        self.wants_usage = wants_usage  # the client asked for the usage chunk itself
+        self.wire = wire  # the whole request for the provider
 
 
 class Job:
@@ -123,14 +114,8 @@ class Job:
         self._stopped: GatewayError | None = None  # why we ended it ourselves
         self._running = False  # its task has begun
 
-    def begin(self, order: Order, request: Request) -> None:
+    def begin(self, wire: bytes) -> None:
         """Start; from here on the job looks after itself."""
-        wire = order.provider.request(
-            order.path,
-            request.head,
-            openai.upstream_body(order.call, order.target_model),
-            stream=order.call.stream,
-        )
         self._desk.jobs.add(self)
         self._task = self._desk.loop.create_task(self._run(wire))
 

@@ -111,20 +111,23 @@ class Api:
             model = self._config.model(call.model)
             if model is None:
                 raise _unknown(call.model)
-            order = self._order(call, name, below, model)
+            order = self._order(call, request.head, model, name, below)
             (Stream if call.stream else Unary)(self._desk, order, request, reply)
 
         return Endpoint(self._desk, name, serve, MAX_BODY)
 
-    def _order(self, call: openai.Call, route: str, path: bytes, model: Model) -> Order:
+    def _order(
+        self, call: openai.Call, head: RequestHead, model: Model, route: str, path: bytes
+    ) -> Order:
         target = model.targets[0]
+        provider = self._providers[target.upstream]
+        body = openai.upstream_body(call, target.model or call.model)
         return Order(
-            call,
             route=route,
-            path=path,
             model=model.name,
-            provider=self._providers[target.upstream],
-            target_model=target.model or call.model,
+            provider=provider,
+            wants_usage=call.wants_usage,
+            wire=provider.request(path, head, body, stream=call.stream),
         )
 
     def _model_card(self, name: str) -> dict[str, object]:

@@ -7,6 +7,7 @@
 """
 
 import asyncio
+import gc
 import itertools
 import os
 import signal
@@ -275,6 +276,9 @@ async def _serve(config: Config, log: Log) -> None:
     server.heed_signals()
     try:
         await server.start()
+        # All that is alive now stays: leave it out of every collection to come.
+        gc.collect()
+        gc.freeze()
         await server.run()
     finally:
         server.close()

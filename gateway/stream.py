@@ -40,14 +40,14 @@ class Stream(Job):
         super().__init__(desk, order, request, reply)
         self._clock = desk.clock
         self._metrics = desk.metrics.for_target(order.model, order.provider.name)
-        self._strip_usage = not order.call.wants_usage
+        self._strip_usage = not order.wants_usage
         self._parser: EventParser | None = None  # once there is a good head
         self._outcome: asyncio.Future[None] = desk.loop.create_future()
         self._tail: asyncio.TimerHandle | None = None  # the wait for the body's end
         self.live = desk.hub.open(self)
         desk.metrics.stream_started(TRANSPORT)
         SseView(self.live, reply, desk.loop, self._stream_fields)
-        self.begin(order, request)
+        self.begin(order.wire)
 
     # The producer's side, called by the hub.
 

@@ -20,7 +20,7 @@ class Unary(Job):
     def __init__(self, desk: Desk, order: Order, request: Request, reply: Reply) -> None:
         super().__init__(desk, order, request, reply)
         reply.on_gone = self._left
-        self.begin(order, request)
+        self.begin(order.wire)
 
     def _left(self) -> None:
         self.cancel("disconnect")

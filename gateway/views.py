@@ -8,6 +8,7 @@ piece.
 import asyncio
 from collections.abc import Callable
 
+from gateway._sseparse import Batch
 from gateway.alarm import Alarm
 from gateway.dialects import openai
 from gateway.eventlog import State
@@ -58,6 +59,15 @@ class SseView:
         reply.on_writable = self.wake
         live.follow(self)
 
+    def offer(self, batch: Batch) -> None:
+        """Write the newest entries, if all before them are written."""
+        reply = self._reply
+        if self._open and not reply.paused and batch.first == self.cursor + 1:
+            reply.write(batch.data)
+            self.cursor += batch.count
+        else:
+            self.wake()
+
     def wake(self) -> None:
         """Write what is new in the log, and its end."""
         reply = self._reply
@@ -66,7 +76,7 @@ class SseView:
         live = self._live
         log = live.log
         batches = log.after(self.cursor)
-        data = batches[0].data if len(batches) == 1 else b"".join([b.data for b in batches])
+        data = b"".join([batch.data for batch in batches])
         if log.closed:
             self._finish(data)
         elif data:

@@ -20,6 +20,9 @@ class FakeReader:
         self.live = live
         live.follow(self)
 
+    def offer(self, batch: Batch) -> None:
+        self.wake()
+
     def wake(self) -> None:
         if not self.slow:
             self.take()

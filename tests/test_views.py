@@ -6,7 +6,7 @@ import pytest
 from gateway._sseparse import Batch
 from gateway.errors import StreamInterrupted, UpstreamTimeout
 from gateway.eventlog import State
-from gateway.hub import Hub
+from gateway.hub import TRIM_AT, Hub
 from gateway.reply import Reply
 from gateway.views import FIRST_HEARTBEAT, HEARTBEAT, SseView
 from tests.fakes import FakeLoop, FakeProducer, FakeWire
@@ -63,8 +63,17 @@ def test_each_batch_is_one_write_of_the_logs_own_bytes():
 
     assert scene.body == chunks(b"data: a\n\n", b"data: b\n\ndata: c\n\n")
     assert len(scene.wire.writes) == 2
-    assert scene.live.log.held == 0
     assert scene.asked == 1
+
+
+def test_what_the_client_has_is_forgotten_before_it_adds_up():
+    scene = Scene()
+
+    for _ in range(1000):
+        scene.publish(b"data: " + b"x" * 1000 + b"\n\n")
+        assert scene.live.log.held <= TRIM_AT
+
+    assert scene.view.cursor == scene.live.log.tail == 1000
 
 
 def test_the_head_has_what_proxies_must_be_told():
