@@ -141,11 +141,13 @@ class HttpConnection(asyncio.Protocol):
     __slots__ = (
         "_alarm", "_body", "_clogged", "_deadline", "_decoder", "_early", "_head", "_host",
         "_keep_alive", "_loop", "_phase", "_reader", "_refused", "_reply", "_route", "_taken",
-        "_transport", "client",
+        "_transport", "client", "write",
     )  # fmt: skip
 
     def __init__(self, host: Host, loop: asyncio.AbstractEventLoop) -> None:
         self.client = ""
+        # The transport's own method while there is one: a call less for every event.
+        self.write: Callable[[bytes], object] = _discard
         self._host = host
         self._loop = loop
         self._transport: asyncio.Transport | None = None  # between made and lost
@@ -173,6 +175,7 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # A cast, since uvloop's transports do not derive from asyncio's.
         self._transport = transport = cast(asyncio.Transport, transport)
+        self.write = transport.write
         transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
         peer = transport.get_extra_info("peername")
         self.client = peer[0] if isinstance(peer, tuple) else "unix"
@@ -202,6 +205,7 @@ class HttpConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._phase = Phase.CLOSED
         self._transport = None
+        self.write = _discard
         self._host.connections.discard(self)
         self._alarm.cancel()
         self._gone()
@@ -345,11 +349,6 @@ class HttpConnection(asyncio.Protocol):
         """Return the Date field."""
         return self._host.date()
 
-    def write(self, data: bytes) -> None:
-        """Write, unless the client is gone."""
-        if self._transport is not None:
-            self._transport.write(data)
-
     def answered(self) -> None:
         """Go on with the next request, or close: the reply is complete."""
         self._reply = None
@@ -433,3 +432,7 @@ class HttpConnection(asyncio.Protocol):
             self.abort()
         self._taken = taken
         return now + STALL_TIMEOUT
+
+
+def _discard(data: bytes) -> None:
+    """Write to a client that is gone."""
