@@ -205,4 +205,3 @@ class Collector:
     def _break(self, error: GatewayError) -> None:
         if not self.whole.done():
             self.whole.set_exception(error)
-            self.whole.exception()  # seen, even if its task is cancelled before it wakes

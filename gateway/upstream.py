@@ -200,7 +200,6 @@ class UpstreamConnection(asyncio.Protocol):
             future, self._head = self._head, None
             if future is not None and not future.done():
                 future.set_exception(error or UpstreamUnavailable(CLOSED_EARLY, kind="reset"))
-                future.exception()  # seen, even if its task is cancelled before it wakes
         elif self._sink is not None:
             sink, self._sink = self._sink, None
             sink.lost(error)

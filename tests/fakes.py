@@ -5,6 +5,7 @@ import heapq
 from collections.abc import Callable
 from typing import Any
 
+from gateway.relay import Desk
 from gateway.upstream import UpstreamConnection
 
 
@@ -123,6 +124,14 @@ class WoundLoop(FakeLoop):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(asyncio.get_running_loop(), name)
+
+
+def wind_by_hand(desk: Desk) -> WoundLoop:
+    """Give the jobs of a desk a clock that only the test moves."""
+    loop = WoundLoop()
+    desk.loop = loop  # type: ignore[assignment]
+    desk.clock = loop.time
+    return loop
 
 
 async def until(holds: Callable[[], object]) -> None:

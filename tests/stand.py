@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import TracebackType
 
 import orjson
@@ -108,6 +110,12 @@ class Stand:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         return Client(reader, writer)
 
+    async def ask(self, **mock: object) -> "Client":
+        """Return a client that has asked for a stream and read nothing of it yet."""
+        client = await self.open()
+        client.send("POST", "/v1/chat/completions", chat(**mock))
+        return client
+
     async def metrics(self) -> dict[str, float]:
         """Scrape: sample name with labels → value."""
         client = await Client.to(self.admin_url)
@@ -124,6 +132,19 @@ def read_lines(fd: int) -> list[dict[str, object]]:
     """Read JSON lines to the end, and close."""
     with open(fd, "rb") as lines:
         return [orjson.loads(line) for line in lines]
+
+
+@asynccontextmanager
+async def serving(stand: Stand) -> AsyncIterator["asyncio.Task[None]"]:
+    """Run a stand's server as `headgate serve` does; at the end it must have stopped."""
+    run = asyncio.get_running_loop().create_task(stand.server.run())
+    await asyncio.sleep(0)  # its signal handlers are in place
+    try:
+        yield run
+    finally:
+        stand.server.leave()
+        stand.server.leave()
+        await run
 
 
 class Answer:

@@ -14,6 +14,9 @@ LIMITS = {
     "no head": ([], {}, 20.0, "first_event_timeout"),
     "a head alone is no event": ([(15, HEAD)], {}, 20.0, "first_event_timeout"),
     "it halts after its first byte": ([(1, HEAD + b"h")], {}, 11.0, "idle_timeout"),
+    "it halts soon, though its first byte came late": (
+        [(6, HEAD + b"h")], {"idle": 5.0}, 11.0, "idle_timeout",
+    ),
     "it halts later": ([(1, HEAD + b"h"), (9, b"e"), (18, b"l")], {}, 28.0, "idle_timeout"),
     "each byte is new time": (
         [(9, HEAD + b"h"), (18, b"e"), (27, b"l")], {}, 37.0, "idle_timeout",
@@ -58,7 +61,7 @@ async def test_a_pause_stops_reading_and_the_clock_of_the_answer():
     await settled()
     exchange.pause()
     assert not scene.dial.transports[0].reading
-    scene.loop.wind(60.0)
+    scene.loop.wind(63.0)
     exchange.resume()
     assert scene.dial.transports[0].reading
     scene.loop.wind(9.9)

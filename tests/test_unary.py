@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 import gateway.unary
-from tests.fakes import WoundLoop, until
+from tests.fakes import until, wind_by_hand
 from tests.scripted import Scripted, chunk
 from tests.stand import Stand
 
@@ -107,8 +107,7 @@ LIMITS = {
 async def test_a_provider_that_comes_to_a_halt_is_given_up(steps, limit, after):
     limits = f"timeouts = {{ {limit} }}"
     async with Scripted(*steps) as provider, Stand(url=provider.url, upstream=limits) as stand:
-        loop = WoundLoop()
-        stand.server.desk.loop, stand.server.desk.clock = loop, loop.time
+        loop = wind_by_hand(stand.server.desk)
         client = await stand.open()
         client.send("POST", "/v1/chat/completions", {"model": "m"})
         await provider.asked.wait()

@@ -259,18 +259,6 @@ async def test_failing_before_the_head_fails_its_future():
         await head
 
 
-async def test_a_failure_that_nobody_waits_for_is_no_event_of_the_loop():
-    """The client left in the same moment: its task never looks at the future."""
-    loop, strays = asyncio.get_running_loop(), []
-    loop.set_exception_handler(lambda _, context: strays.append(context))
-    connection, _ = Scene()
-    head = connection.send(REQUEST, "POST")
-    connection.eof_received()
-    del head, connection
-
-    assert strays == []
-
-
 async def test_aborting_is_abrupt_and_silent_and_may_be_repeated():
     scene, body = await in_body()
     scene.connection.abort()
