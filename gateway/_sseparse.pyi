@@ -1,10 +1,12 @@
 """Types of the compiled hot path; the contract stands in `_sseparse.pyx`."""
 
-from collections.abc import Sequence
-from typing import Any, Final, Self, final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol, Self, final
+
+from typing_extensions import disjoint_base
 
 from gateway.chat import Event
-from gateway.errors import UpstreamProtocolError
+from gateway.errors import GatewayError, UpstreamProtocolError
 
 CHUNKED: Final[int]
 UNTIL_CLOSE: Final[int]
@@ -58,6 +60,47 @@ class EventParser:
     def feed(self, data: bytes, now: float) -> Batch | None: ...
     def sent(self, now: float) -> None: ...
     def eof(self) -> Batch | None: ...
+
+@disjoint_base
+class Entries:
+    tail: Final[int]
+    base: Final[int]
+    held: Final[int]
+    closed: bool
+    def append(self, batch: Batch) -> None: ...
+    def after(self, cursor: int) -> list[Batch]: ...
+    def trim(self, cursor: int) -> None: ...
+
+@final
+class Outlet:
+    cursor: int
+    paused: bool
+    sent: Final[int]
+    def __init__(self, put: Callable[[bytes], object], head: bytes, chunked: bool) -> None: ...
+    def write(self, data: bytes) -> None: ...
+    def end(self, data: bytes) -> None: ...
+
+class _Reader(Protocol):
+    @property
+    def outlet(self) -> Outlet | None: ...
+
+@final
+class Tap:
+    flowing: bool
+    lost: Final[Callable[[GatewayError | None], None]]
+    def __init__(
+        self,
+        parser: EventParser,
+        log: Entries,
+        readers: Sequence[_Reader],
+        *,
+        room: int,
+        clock: Callable[[], float],
+        attend: Callable[[Batch | None, float], None],
+        pump: Callable[[], None],
+        lost: Callable[[GatewayError | None], None],
+    ) -> None: ...
+    def data(self, data: bytes) -> None: ...
 
 def chunk(data: bytes) -> bytes: ...
 def deltas(data: bytes) -> list[Event]: ...

@@ -14,7 +14,7 @@ trimmed.  No clock, no socket: the hub decides when, readers decide how.
 
 from enum import Enum
 
-from gateway._sseparse import Batch
+from gateway._sseparse import Entries
 from gateway.errors import GatewayError
 
 
@@ -26,40 +26,16 @@ class State(Enum):
     INTERRUPTED = "interrupted"
 
 
-class EventLog:
+class EventLog(Entries):
     """The entries of one generation, in batches as they came."""
 
-    __slots__ = ("_batches", "base", "closed", "fault", "held", "id", "reason", "state", "tail")
+    __slots__ = ("fault", "id", "reason", "state")
 
     def __init__(self, id: str) -> None:
         self.id = id
         self.state = State.OPEN
-        self.closed = False  # the state is another than OPEN; asked for every event
         self.reason = ""  # why it closed; one of the words of the module docstring
         self.fault: GatewayError | None = None  # the error it closed with
-        self.tail = 0  # number of the last entry
-        self.base = 0  # number of the last entry that was trimmed
-        self.held = 0  # bytes not yet trimmed
-        self._batches: list[Batch] = []  # oldest first, without gaps
-
-    def append(self, batch: Batch) -> None:
-        """Add the next entries.  The log must be open, the numbers must follow its tail."""
-        if self.closed or batch.first != self.tail + 1:
-            raise ValueError(f"log {self.id} is {self.state.value} at {self.tail}")
-        self._batches.append(batch)
-        self.tail += batch.count
-        self.held += len(batch.data)
-
-    def after(self, cursor: int) -> list[Batch]:
-        """Return the batches after `cursor`, which is the end of a batch, oldest first."""
-        return [batch for batch in self._batches if batch.first > cursor]
-
-    def trim(self, cursor: int) -> None:
-        """Forget the batches up to `cursor`, which is the end of one: every reader has them."""
-        if cursor > self.base:
-            self._batches = [batch for batch in self._batches if batch.first > cursor]
-            self.held = sum([len(batch.data) for batch in self._batches])
-            self.base = cursor
 
     def close(self, state: State, reason: str, fault: GatewayError | None = None) -> bool:
         """Close the log; say whether this call did it.  The first to close decides the state."""

@@ -8,7 +8,7 @@ except where the bytes that nobody has read yet reach LOG_HIGH.
 import os
 from typing import Protocol
 
-from gateway._sseparse import Batch
+from gateway._sseparse import Batch, Outlet
 from gateway.errors import GatewayError
 from gateway.eventlog import EventLog, State
 
@@ -32,10 +32,13 @@ TRIM_AT = 16 * 1024
 class Reader(Protocol):
     """What the hub asks of a reader."""
 
-    cursor: int  # number of the last entry it has taken
+    @property
+    def cursor(self) -> int:
+        """Number of the last entry it has taken."""
 
-    def offer(self, batch: Batch) -> None:
-        """Take the newest entries; whoever lacks others too takes all from the log."""
+    @property
+    def outlet(self) -> Outlet | None:
+        """Where the log's own bytes may be written as they come; None: it must be woken."""
 
     def wake(self) -> None:
         """Take what is new: entries, or the end."""
@@ -61,12 +64,12 @@ class Producer(Protocol):
 class Live:
     """One log with its producer and its readers."""
 
-    __slots__ = ("_paused", "_producer", "_readers", "log")
+    __slots__ = ("_paused", "_producer", "log", "readers")
 
     def __init__(self, log: EventLog, producer: Producer) -> None:
         self.log = log
         self._producer = producer
-        self._readers: list[Reader] = []
+        self.readers: list[Reader] = []
         self._paused = False  # the producer, by us
 
     @property
@@ -75,28 +78,32 @@ class Live:
         return self._producer.last
 
     def publish(self, batch: Batch) -> None:
-        """Append a batch and offer it to every reader.  This is the hot path."""
-        log = self.log
-        log.append(batch)
-        for reader in self._readers:
-            reader.offer(batch)
-        if log.held > TRIM_AT:
+        """Append a batch and wake every reader; `_sseparse.Tap` is the short way of this."""
+        self.log.append(batch)
+        self.pump()
+
+    def pump(self) -> None:
+        """Wake the readers that lag, and keep the log small."""
+        for reader in tuple(self.readers):
+            if reader.cursor < self.log.tail:
+                reader.wake()
+        if self.log.held > TRIM_AT:
             self.advanced()
 
     def close(self, state: State, reason: str, fault: GatewayError | None = None) -> None:
         """Close the log, once, and let every reader see its end."""
         if self.log.close(state, reason, fault):
-            for reader in tuple(self._readers):  # a reader leaves when it has seen the end
+            for reader in tuple(self.readers):  # a reader leaves when it has seen the end
                 reader.wake()
 
     def follow(self, reader: Reader) -> None:
         """Add a reader; it is woken from now on."""
-        self._readers.append(reader)
+        self.readers.append(reader)
 
     def advanced(self) -> None:
         """Forget what every reader has; hold the producer up, or let it go on."""
         log = self.log
-        log.trim(min([reader.cursor for reader in self._readers], default=log.base))
+        log.trim(min([reader.cursor for reader in self.readers], default=log.base))
         if log.held > LOG_HIGH and not self._paused:
             self._paused = True
             self._producer.pause()
@@ -106,9 +113,9 @@ class Live:
 
     def leave(self, reader: Reader) -> None:
         """Remove a reader; when the last one leaves an open log, its generation is cancelled."""
-        if reader in self._readers:
-            self._readers.remove(reader)
-        if self._readers:
+        if reader in self.readers:
+            self.readers.remove(reader)
+        if self.readers:
             self.advanced()  # it may be the slow one, for which the producer was paused
         elif not self.log.closed:
             self._producer.cancel("disconnect")

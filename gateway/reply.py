@@ -14,7 +14,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Protocol
 
-from gateway._sseparse import chunk
+from gateway._sseparse import Outlet
 from gateway.errors import GatewayError, MethodNotAllowed
 
 
@@ -24,7 +24,6 @@ BODYLESS = frozenset({204, 304})
 JSON = b"application/json"
 # On every answer that is one body: a cached or sniffed answer is somebody else's answer.
 COMMON = b"cache-control: no-store\r\nx-content-type-options: nosniff\r\n"
-LAST_CHUNK = b"0\r\n\r\n"
 CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -64,23 +63,23 @@ class Reply:
     """The answer to one request.  Its calls are harmless once the client is gone."""
 
     __slots__ = (
-        "_bodyless", "_chunked", "_http10", "_unsent", "_wire", "bytes_sent", "ended",
-        "on_gone", "on_writable", "paused", "request_id", "status",
+        "_bodyless", "_chunked", "_http10", "_outlet", "_paused", "_sent", "_wire", "ended",
+        "on_gone", "on_writable", "request_id", "status",
     )  # fmt: skip
 
     def __init__(self, wire: Wire, request_id: str, *, method: str, http10: bool) -> None:
         self.request_id = request_id
         self.status = 0  # once a head was written
-        self.bytes_sent = 0  # of the body, before framing
         self.ended = False
-        self.paused = False  # the client takes nothing more for now; its connection says so
         # Set by whoever answers: the client left; the client takes more again.
         self.on_gone: Callable[[], None] | None = None
         self.on_writable: Callable[[], None] | None = None
         self._wire = wire
         self._http10 = http10
         self._chunked = False
-        self._unsent = b""  # the head of a stream, until its first piece
+        self._outlet: Outlet | None = None  # once a stream has begun
+        self._paused = False
+        self._sent = 0  # bytes of a whole answer's body
         self._bodyless = method == "HEAD"
 
     def send(
@@ -91,7 +90,7 @@ class Reply:
         kind = field(b"content-type", type) if body else b""
         head = self._head(status, kind + length + COMMON + fields)
         bare = self._bodyless or status in BODYLESS
-        self.bytes_sent = 0 if bare else len(body)
+        self._sent = 0 if bare else len(body)
         self._wire.write(head if bare else head + body)
         self._finish()
 
@@ -107,27 +106,41 @@ class Reply:
             fields += b"allow: " + error.allow.encode() + b"\r\n"
         self.send(error.status, error.payload(), type=error.media, fields=fields)
 
-    def start(self, status: int, fields: bytes) -> None:
-        """Begin a stream; its head goes out with its first piece, in one packet."""
+    def start(self, status: int, fields: bytes) -> Outlet:
+        """Begin a stream and return where to write it; its head goes out with its first piece."""
         self._chunked = not self._http10
         framing = b"transfer-encoding: chunked\r\n" if self._chunked else b""
-        self._unsent = self._head(status, framing + fields)
+        head = self._head(status, framing + fields)
+        self._outlet = Outlet(self._wire.write, head, self._chunked)
+        self._outlet.paused = self._paused
+        return self._outlet
 
     def write(self, data: bytes) -> None:
         """Write one piece of a started stream; `data` is not empty."""
-        self.bytes_sent += len(data)
-        piece = chunk(data) if self._chunked else data
-        if self._unsent:
-            piece, self._unsent = self._unsent + piece, b""
-        self._wire.write(piece)
+        assert self._outlet is not None
+        self._outlet.write(data)
 
     def end(self, data: bytes) -> None:
         """Write the last piece of a started stream, which may be empty, and end it."""
-        self.bytes_sent += len(data)
-        piece = chunk(data) if self._chunked and data else data
-        last = LAST_CHUNK if self._chunked else b""
-        self._wire.write(self._unsent + piece + last)
+        assert self._outlet is not None
+        self._outlet.end(data)
         self._finish()
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of the body so far, before framing."""
+        return self._sent if self._outlet is None else self._outlet.sent
+
+    @property
+    def paused(self) -> bool:
+        """Whether the client takes nothing more for now; its connection says so."""
+        return self._paused
+
+    @paused.setter
+    def paused(self, paused: bool) -> None:
+        self._paused = paused
+        if self._outlet is not None:
+            self._outlet.paused = paused
 
     def abort(self) -> None:
         """Break the connection: no client may take what it has for a whole answer."""

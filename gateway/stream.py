@@ -1,14 +1,17 @@
 """A generation whose answer is a stream of events.
 
-    connection ── data ─► Stream ── parser ── batch ─► live log ── wake ─► view ─► client
+    connection ── data ─► Tap: parser ── batch ─► log, and the outlet of each reader ─► client
+                           │
+                           └─ attend: the first event, every kind of end ─► Stream
 
-`Stream.data` is the hot path: it runs for every read from a provider.
+The tap (`_sseparse.Tap`) is the hot path, compiled: it runs for every read from a
+provider.  What needs a decision comes here.
 """
 
 import asyncio
 from collections.abc import Awaitable
 
-from gateway._sseparse import Batch, EventParser
+from gateway._sseparse import Batch, EventParser, Tap
 from gateway.dialects import openai
 from gateway.errors import (
     GatewayError,
@@ -21,6 +24,7 @@ from gateway.errors import (
 from gateway.eventlog import State
 from gateway.guard import ResponseHead
 from gateway.http1 import Request
+from gateway.hub import TRIM_AT
 from gateway.relay import Desk, Job, Order
 from gateway.reply import Reply
 from gateway.views import SseView
@@ -32,9 +36,11 @@ TRANSPORT = "sse"  # a label
 
 
 class Stream(Job):
-    """The producer of a log, and the sink of the exchange that fills it."""
+    """The producer of a log."""
 
-    __slots__ = ("_clock", "_metrics", "_outcome", "_parser", "_strip_usage", "_tail", "live")
+    __slots__ = (
+        "_clock", "_metrics", "_outcome", "_parser", "_strip_usage", "_tail", "_tap", "live",
+    )  # fmt: skip
 
     def __init__(self, desk: Desk, order: Order, request: Request, reply: Reply) -> None:
         super().__init__(desk, order, request, reply)
@@ -43,6 +49,7 @@ class Stream(Job):
         self._strip_usage = not order.wants_usage
         self._parser: EventParser | None = None  # once there is a good head
         self._outcome: asyncio.Future[None] = desk.loop.create_future()
+        self._tap: Tap | None = None  # with the parser
         self._tail: asyncio.TimerHandle | None = None  # the wait for the body's end
         self.live = desk.hub.open(self)
         desk.metrics.stream_started(TRANSPORT)
@@ -64,20 +71,7 @@ class Stream(Job):
         """Go on reading the upstream."""
         self._exchange.resume()
 
-    # The sink's side, called by the connection.
-
-    def data(self, data: bytes) -> None:
-        """Publish the events that these bytes complete."""
-        parser, now = self._parser, self._clock()
-        assert parser is not None
-        batch = parser.feed(data, now)
-        if parser.attention:
-            self._attend(parser, batch, now)
-        elif batch is not None:
-            if not self._first:
-                self._begins(now)
-            self.live.publish(batch)
-            parser.sent(self._clock())
+    # Called by the connection, through the tap.
 
     def lost(self, error: GatewayError | None) -> None:
         """Judge a stream whose connection is gone."""
@@ -85,7 +79,7 @@ class Stream(Job):
         assert parser is not None
         if error is None:
             parser.eof()
-            self._attend(parser, None, self._clock())
+            self._judge(parser, None, self._clock())
         elif self.live.log.closed:
             self._tail_out()  # all was said: only the connection is lost
         elif not self._outcome.done():
@@ -104,15 +98,37 @@ class Stream(Job):
             overhead=self._desk.metrics.overhead_event,
         )
         self._exchange.taker = parser
-        self._exchange.deliver(self)
+        self._tap = Tap(
+            parser,
+            self.live.log,
+            self.live.readers,
+            room=TRIM_AT,
+            clock=self._clock,
+            attend=self._attend,
+            pump=self.live.pump,
+            lost=self.lost,
+        )
+        self._exchange.deliver(self._tap)
         return self._outcome
+
+    def _attend(self, batch: Batch | None, now: float) -> None:
+        """Take what the tap does not let pass: the first event, and any kind of end."""
+        parser, tap = self._parser, self._tap
+        assert parser is not None
+        assert tap is not None
+        if parser.attention:
+            self._judge(parser, batch, now)
+        elif batch is not None:
+            self._begins(now)
+            self.live.publish(batch)
+            tap.flowing = True
 
     def _begins(self, now: float) -> None:
         """Note the first event: from here on the answer cannot be taken back."""
         self._first = now
         self._metrics.ttft.observe(now - self._received)
 
-    def _attend(self, parser: EventParser, batch: Batch | None, now: float) -> None:
+    def _judge(self, parser: EventParser, batch: Batch | None, now: float) -> None:
         """Act on the end of the events, of the body, or of our trust in them."""
         # An error as the first event is not published: it gets its true status instead.
         if batch is not None and parser.error_at != 1:
@@ -179,6 +195,7 @@ class Stream(Job):
     def _settle(self, error: Exception | None) -> None:
         if self._outcome.done() and not self._outcome.cancelled():
             self._outcome.exception()  # seen, even if the task was cancelled meanwhile
+        self._tap = None  # it leads back here: a cycle
         if self._parser is not None:
             self._usage = self._parser.usage
         if self._tail is not None:

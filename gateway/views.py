@@ -8,7 +8,7 @@ piece.
 import asyncio
 from collections.abc import Callable
 
-from gateway._sseparse import Batch
+from gateway._sseparse import Outlet
 from gateway.alarm import Alarm
 from gateway.dialects import openai
 from gateway.eventlog import State
@@ -39,7 +39,7 @@ class SseView:
     that fails before keeps its true status.
     """
 
-    __slots__ = ("_alarm", "_beat", "_fields", "_live", "_open", "_reply", "cursor")
+    __slots__ = ("_alarm", "_beat", "_fields", "_live", "_reply", "outlet")
 
     def __init__(
         self,
@@ -48,43 +48,34 @@ class SseView:
         loop: asyncio.AbstractEventLoop,
         fields: Callable[[], bytes],
     ) -> None:
-        self.cursor = 0
+        self.outlet: Outlet | None = None  # once the head is on its way
         self._live = live
         self._reply = reply
         self._fields = fields  # asked once, when the head is written
-        self._open = False  # the head is out
         self._beat = loop.time()  # when we last wrote of our own accord, or began
         self._alarm = Alarm(loop, self._ring, self._beat + FIRST_HEARTBEAT)
         reply.on_gone = self.leave
         reply.on_writable = self.wake
         live.follow(self)
 
-    def offer(self, batch: Batch) -> None:
-        """Write the newest entries, if all before them are written."""
-        reply = self._reply
-        if self._open and not reply.paused and batch.first == self.cursor + 1:
-            reply.write(batch.data)
-            self.cursor += batch.count
-        else:
-            self.wake()
+    @property
+    def cursor(self) -> int:
+        """Number of the last entry written."""
+        return self.outlet.cursor if self.outlet is not None else 0
 
     def wake(self) -> None:
         """Write what is new in the log, and its end."""
-        reply = self._reply
-        if reply.paused:
+        if self._reply.paused:
             return
-        live = self._live
-        log = live.log
-        batches = log.after(self.cursor)
-        data = b"".join([batch.data for batch in batches])
+        log = self._live.log
+        data = b"".join([batch.data for batch in log.after(self.cursor)])
         if log.closed:
             self._finish(data)
         elif data:
-            if not self._open:
-                self._start()
-            reply.write(data)
-            self.cursor = log.tail
-            live.advanced()
+            outlet = self.outlet or self._start()
+            self._reply.write(data)
+            outlet.cursor = log.tail
+            self._live.advanced()
 
     def leave(self) -> None:
         """Stop following: the client is gone, or has everything."""
@@ -92,34 +83,34 @@ class SseView:
         self._reply.on_gone = self._reply.on_writable = None
         self._live.leave(self)
 
-    def _start(self) -> None:
-        self._open = True
-        self._reply.start(200, SSE_FIELDS + self._fields())
+    def _start(self) -> Outlet:
+        self.outlet = self._reply.start(200, SSE_FIELDS + self._fields())
+        return self.outlet
 
     def _finish(self, rest: bytes) -> None:
         """Write the log's last entries and its end, in one piece."""
         log, reply = self._live.log, self._reply
         self.leave()
-        self.cursor = log.tail
         if log.fault is not None:
-            if not self._open and not rest:
+            if self.outlet is None and not rest:
                 reply.error(log.fault, fields=self._fields())
                 return
             rest += openai.error_event(log.fault)
         elif log.state is State.FINISHED or log.state is State.CANCELLED:
             rest += openai.DONE
-        if not self._open:
-            self._start()
+        outlet = self.outlet or self._start()
+        outlet.cursor = log.tail
         reply.end(rest)
 
     def _ring(self, now: float) -> float:
         """Write a heartbeat after a silence."""
         # Asked here and not noted for each event: the log's last entry is what we wrote last.
-        due = max(self._beat, self._live.last) + (HEARTBEAT if self._open else FIRST_HEARTBEAT)
+        silence = FIRST_HEARTBEAT if self.outlet is None else HEARTBEAT
+        due = max(self._beat, self._live.last) + silence
         if now < due:
             return due
         if not self._reply.paused:
-            if not self._open:
+            if self.outlet is None:
                 self._start()
             self._reply.write(openai.HEARTBEAT)
         self._beat = now

@@ -64,7 +64,7 @@ def test_numbers_must_follow_the_tail(wrong):
     log = log_of(1, 2)
     held = log.held
 
-    with pytest.raises(ValueError, match="gen_1 is open at 3"):
+    with pytest.raises(ValueError, match="does not follow 3"):
         log.append(wrong)
 
     assert (log.tail, log.held, numbers(log.after(0))) == (3, held, [1, 2, 3])
@@ -75,7 +75,7 @@ def test_a_closed_log_takes_nothing_more(state):
     log = log_of(1)
     assert log.close(state, "why")
 
-    with pytest.raises(ValueError, match=f"is {state.value} at 1"):
+    with pytest.raises(ValueError, match="closed"):
         log.append(batch(2))
 
     assert numbers(log.after(0)) == [1]

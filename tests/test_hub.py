@@ -14,14 +14,12 @@ class FakeReader:
 
     def __init__(self, live: Live, *, slow: bool = False) -> None:
         self.cursor = 0
+        self.outlet = None
         self.slow = slow
         self.taken: list[bytes] = []
         self.ends: list[State] = []
         self.live = live
         live.follow(self)
-
-    def offer(self, batch: Batch) -> None:
-        self.wake()
 
     def wake(self) -> None:
         if not self.slow:

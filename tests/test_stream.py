@@ -182,8 +182,8 @@ async def test_bytes_that_come_before_the_job_has_woken_cost_the_connection_too(
         await client.head()
         await client.chunk()
         (job,) = stand.server.desk.jobs
-        job.data(chunk(FINISH + DONE) + LAST)
-        job.data(b"HTTP/1.1 200 OK\r\n")
+        job._tap.data(chunk(FINISH + DONE) + LAST)
+        job._tap.data(b"HTTP/1.1 200 OK\r\n")
         await stand.server.desk.jobs.empty()
         left = idle(stand)
         await client.close()
