@@ -130,7 +130,8 @@ static enum part say_part(struct reply *r, uint64_t now) {
     case ROLE: say_role(r); return TOKEN;
     case TOKEN: say_token(r, now); return ++r->index < r->call.tokens ? TOKEN : FINISH;
     case FINISH: say_choice(r, "", "\"stop\""); return r->call.usage ? USAGE : LAST;
-    case USAGE: say_usage_chunk(r); return LAST;
+    /* Nothing is left to generate: a provider counts and closes in one go. */
+    case USAGE: say_usage_chunk(r); say_last(); return NOTHING;
     case LAST: say_last(); return NOTHING;
     case DOCUMENT: say_document(r, now); return NOTHING;
     case NOTHING: break;
