@@ -11,12 +11,11 @@ import orjson
 from gateway import metrics
 from gateway.errors import MethodNotAllowed, Misdirected, RouteNotFound
 from gateway.guard import RequestHead
-from gateway.http1 import Request
+from gateway.http1 import MAX_UNWANTED, Request
 from gateway.reply import Reply
 from gateway.resolver import is_literal
 
 
-MAX_BODY = 64 * 1024  # nothing here takes one
 TEXT = b"text/plain; charset=utf-8"
 
 Checks = Callable[[], Mapping[str, bool]]
@@ -25,7 +24,8 @@ Checks = Callable[[], Mapping[str, bool]]
 class Admin:
     """The routes of the admin listener."""
 
-    max_body = MAX_BODY
+    max_body = MAX_UNWANTED  # nothing here takes one
+    refusal = None  # judged with the whole request
 
     def __init__(self, figures: metrics.Metrics, checks: Checks, host: str) -> None:
         self._metrics = figures

@@ -27,7 +27,8 @@ class Alarm:
             if due >= self._due:
                 return
             self._handle.cancel()
-        self._arm(due)
+        if self._ring is not None:
+            self._arm(due)
 
     def cancel(self) -> None:
         """Never ring again.  May be called twice."""

@@ -81,6 +81,13 @@ def run() -> int:
 async def _run(log: Log) -> None:
     provider = MockProvider(PACE)
     await provider.start(HOST, free_port(MOCK_PORT))
+    try:
+        await _serve(log, provider)
+    finally:
+        await provider.close()
+
+
+async def _serve(log: Log, provider: MockProvider) -> None:
     server = Server(
         _config(provider.url),
         log=log,
@@ -96,7 +103,6 @@ async def _run(log: Log) -> None:
         await server.run()
     finally:
         server.close()
-        await provider.close()
 
 
 def _config(upstream: str) -> Config:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ssl
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -30,6 +31,8 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=ca_file)
     except OSError as error:  # ssl.SSLError is one
         raise ConfigError(f"ca_file {ca_file}: {error.strerror or error}") from error
+    # Debian's OpenSSL would take less.
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     return context
 
@@ -64,7 +67,7 @@ class Dialer:
         Raises:
             UpstreamUnavailable: with `kind` dns, connect, connect_timeout or tls.
         """
-        began = self._loop.time()
+        began = time.monotonic()  # not the loop's clock: it counts whole milliseconds
         try:
             async with asyncio.timeout(self._timeout):
                 addresses = await self._resolver.resolve(self._host)
@@ -77,7 +80,7 @@ class Dialer:
             raise self._failed(f"TLS failed: {error.reason or error}", "tls") from error
         except OSError as error:
             raise self._failed(error.strerror or str(error), "connect") from error
-        self._on_connected(self._loop.time() - began)
+        self._on_connected(time.monotonic() - began)
         return connection
 
     def _failed(self, why: str, kind: str) -> UpstreamUnavailable:

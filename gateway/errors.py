@@ -18,6 +18,7 @@
      │   ├─ NotImplementedHere      501
      │   └─ VersionNotSupported     505
      ├─ Overloaded                  503  overloaded; carries Retry-After
+     ├─ ShuttingDown                500  stream_interrupted; told in the stream
      ├─ BadChunk                    body framing that RFC 9112 §7.1 does not allow, either side
      ├─ BodyTooLong                 a body beyond the limit its reader set, either side
      └─ UpstreamError               502  the provider, or the way to it, is at fault
@@ -30,8 +31,8 @@
          └─ StreamInterrupted       the stream broke after its first event; told in the stream
 
 A class knows its HTTP status, the `type` and `code` of the OpenAI error object,
-and whether the same request may succeed a little later (`transient`).  `kind` is
-the closed set of words used as a metric label; it never holds text from outside.
+and `kind`, of the closed set of words used as a metric label; it never holds text from
+outside.
 """
 
 from typing import ClassVar
@@ -47,7 +48,6 @@ class GatewayError(Exception):
     code: str | None = "internal_error"
     kind: str = "internal"
     source: ClassVar[str] = "gateway"
-    transient: ClassVar[bool] = False
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
@@ -129,7 +129,6 @@ class RequestTimeout(ClientError):
 
     status = 408
     code = "request_timeout"
-    transient = True
 
 
 class RequestTooLarge(ClientError):
@@ -194,11 +193,17 @@ class Overloaded(GatewayError):
     status = 503
     code = "overloaded"
     kind = "overloaded"
-    transient = True
 
     def __init__(self, message: str, *, retry_after: int = 1) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class ShuttingDown(GatewayError):
+    """We end before the answer does."""
+
+    code = "stream_interrupted"
+    kind = "shutdown"
 
 
 class BadChunk(GatewayError):
@@ -227,7 +232,6 @@ class UpstreamUnavailable(UpstreamError):
     """No answer could be had: name, connection, TLS, or a reset before the head."""
 
     kind = "connect"
-    transient = True
 
 
 class UpstreamProtocolError(UpstreamError):
@@ -249,7 +253,6 @@ class UpstreamTimeout(UpstreamError):
     status = 504
     code = "upstream_timeout"
     kind = "timeout"
-    transient = True
 
 
 class UpstreamAnswer(UpstreamError):
@@ -276,13 +279,18 @@ class UpstreamRefused(UpstreamError):
     source = "upstream"
 
     def __init__(self, status: int, error: dict[str, object]) -> None:
-        super().__init__(str(error.get("message") or "the upstream reported an error"))
+        message = error.get("message")
+        super().__init__(message if isinstance(message, str) else "the upstream reported an error")
         self.status = status
         self.error = error
 
     def body(self) -> dict[str, object]:
-        """Return the provider's own error object."""
-        return {"error": self.error}
+        """Return the provider's own error object, without what is nested in it.
+
+        A provider may nest deeper than can be encoded; a message, type and code do not nest.
+        """
+        plain = (str, int, float, type(None))
+        return {"error": {k: v for k, v in self.error.items() if isinstance(v, plain)}}
 
 
 class StreamInterrupted(UpstreamError):

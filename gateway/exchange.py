@@ -74,6 +74,7 @@ class Exchange:
                 raise
             self.close()
             self.retried = True
+            self.waited += self._clock() - self.sent  # for an answer that could not come
             return await self._send(request, fresh=True)
 
     def deliver(self, sink: Sink) -> None:
@@ -114,9 +115,11 @@ class Exchange:
 
     async def _send(self, request: bytes, *, fresh: bool) -> ResponseHead:
         asked = self._clock()
-        self._connection = await self._provider.pool.acquire(fresh=fresh)
+        try:
+            self._connection = await self._provider.pool.acquire(fresh=fresh)
+        finally:
+            self.waited += self._clock() - asked
         self.sent = self._clock()
-        self.waited += self.sent - asked
         if self._alarm is None:
             limits = self._provider.timeouts
             # The nearest of all: the answer may begin, and halt, before the first is due.

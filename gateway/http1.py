@@ -54,7 +54,9 @@ LINGER_TIMEOUT = 2.0
 # Bytes of a next request taken while one is being served; a client that sends more
 # loses keep-alive, since pausing the socket would blind us to its leaving.
 PIPELINE_LIMIT = 64 * 1024
-# Connections above the limit that are still told why; the rest are just dropped.
+# Bytes of a body that nobody wants, read only to keep the connection.
+MAX_UNWANTED = 64 * 1024
+# Connections above the limit that are told why, where there are descriptors enough.
 OVERLOAD_ANSWERS = 256
 # A client's request id is echoed and logged: bounded, and safe in a field and a line.
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
@@ -91,6 +93,10 @@ class Route(Protocol):
     def max_body(self) -> int:
         """Bytes of body this route takes."""
 
+    @property
+    def refusal(self) -> ClientError | None:
+        """What it will answer whatever the body is, if that is certain already."""
+
     def handle(self, request: Request, reply: Reply) -> None:
         """Answer, now or later, through `reply`; a GatewayError raised here is its answer."""
 
@@ -103,6 +109,7 @@ class Host:
         route: Callable[[RequestHead], Route],
         *,
         limit: int,
+        spare: int = OVERLOAD_ANSWERS,
         request_id: Callable[[], str],
         on_refused: Callable[[GatewayError, RequestHead | None, str, str], None],
         on_crash: Callable[[Exception], None],
@@ -111,6 +118,7 @@ class Host:
     ) -> None:
         self.route = route  # raises ClientError
         self.limit = limit  # connections above which new ones are told 503
+        self.spare = spare  # of these, so many at once; any more are dropped
         self.request_id = request_id
         # A request never reached its route: why, its head if there is one, id, client.
         self.on_refused = on_refused
@@ -181,7 +189,7 @@ class HttpConnection(asyncio.Protocol):
         self.client = peer[0] if isinstance(peer, tuple) else "unix"
         connections = self._host.connections
         connections.add(self)
-        if len(connections) > self._host.limit + OVERLOAD_ANSWERS:
+        if len(connections) > self._host.limit + self._host.spare:
             self.abort()
         elif len(connections) > self._host.limit:
             self._refuse(Overloaded("too many connections; try again in a moment"))
@@ -261,6 +269,8 @@ class HttpConnection(asyncio.Protocol):
         route = self._route = self._host.route(head)
         if head.framing > route.max_body:
             raise RequestTooLarge(f"the body is larger than {route.max_body} bytes")
+        if route.refusal and (head.expect_continue or head.framing > MAX_UNWANTED):
+            raise route.refusal  # nobody needs to send the body for that
         self._decoder = BodyDecoder(head.framing, route.max_body)
         self._body = bytearray()
         self._phase = Phase.BODY

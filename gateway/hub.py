@@ -49,7 +49,7 @@ class Producer(Protocol):
 
     @property
     def last(self) -> float:
-        """Loop time of its last entry, 0 before the first."""
+        """When its last entry came, 0 before the first."""
 
     def pause(self) -> None:
         """Stop reading the upstream."""
@@ -59,6 +59,9 @@ class Producer(Protocol):
 
     def cancel(self, reason: str) -> None:
         """End the generation now: nobody wants it."""
+
+    def delivered(self) -> None:
+        """The last reader left, with all of a closed log or without."""
 
 
 class Live:
@@ -74,7 +77,7 @@ class Live:
 
     @property
     def last(self) -> float:
-        """Loop time of the last entry, 0 before the first."""
+        """When the last entry came, 0 before the first."""
         return self._producer.last
 
     def publish(self, batch: Batch) -> None:
@@ -117,7 +120,9 @@ class Live:
             self.readers.remove(reader)
         if self.readers:
             self.advanced()  # it may be the slow one, for which the producer was paused
-        elif not self.log.closed:
+        elif self.log.closed:
+            self._producer.delivered()
+        else:
             self._producer.cancel("disconnect")
 
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import re
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 from gateway.config import Upstream
 from gateway.dial import Dialer, tls_context
@@ -75,6 +76,20 @@ class Provider:
         )
         self._prefix = url.path.encode()
         self._fixed = _fixed_fields(config)
+        self._keys = [key.reveal().encode() for key in config.keys]
+
+    def redacted(self, data: bytes) -> bytes:
+        """Return what a provider said without our key: some quote it when they refuse it."""
+        for key in self._keys:
+            data = data.replace(key, b"***")
+        return data
+
+    def redacted_error(self, error: dict[str, Any]) -> dict[str, Any]:
+        """Return an error object without our key."""
+        return {
+            name: self.redacted(value.encode()).decode() if isinstance(value, str) else value
+            for name, value in error.items()
+        }
 
     def request(self, path: bytes, head: RequestHead, body: bytes, *, stream: bool) -> bytes:
         """Return a whole POST request to `path`, below the base URL's own path."""

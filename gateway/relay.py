@@ -18,6 +18,7 @@ from gateway.chat import Usage
 from gateway.errors import (
     GatewayError,
     Overloaded,
+    ShuttingDown,
     StreamInterrupted,
     UpstreamAnswer,
     UpstreamError,
@@ -74,12 +75,20 @@ class Desk:
 class Order:
     """What a route wants of the relay."""
 
-    __slots__ = ("model", "provider", "route", "wants_usage", "wire")
+    __slots__ = ("asked", "model", "provider", "route", "wants_usage", "wire")
 
     def __init__(
-        self, *, route: str, model: str, provider: Provider, wants_usage: bool, wire: bytes
+        self,
+        *,
+        route: str,
+        asked: str,
+        model: str,
+        provider: Provider,
+        wants_usage: bool,
+        wire: bytes,
     ) -> None:
         self.route = route  # a label
+        self.asked = asked  # the model as the client calls it, for the log
         self.model = model  # a label: the configured name
         self.provider = provider
         self.wants_usage = wants_usage  # the client asked for the usage chunk itself
@@ -90,7 +99,8 @@ class Job:
     """One request on its way to a provider and back."""
 
     __slots__ = (
-        "_desk", "_end", "_error", "_exchange", "_fields", "_first", "_model", "_overhead",
+        "_asked", "_desk", "_end", "_error", "_exchange", "_fields", "_first", "_model",
+        "_overhead",
         "_path", "_provider", "_received", "_reply", "_route", "_running", "_stopped", "_task",
         "_usage", "client",
     )  # fmt: skip
@@ -99,6 +109,7 @@ class Job:
         self.client = request.client
         self._desk = desk
         self._route = order.route
+        self._asked = order.asked
         self._model = order.model
         self._path = request.head.path
         self._provider = order.provider
@@ -141,8 +152,7 @@ class Job:
 
     def _shutdown_error(self) -> GatewayError:
         if self._first:
-            text = "the gateway is shutting down; this answer is not complete"
-            return StreamInterrupted(text, kind="shutdown")
+            return ShuttingDown("the gateway is shutting down; this answer is not complete")
         return Overloaded("the gateway is shutting down; send the request again")
 
     # What the two kinds do in their own way.
@@ -198,7 +208,7 @@ class Job:
         if head.status < 400:
             # A redirect is never followed: it would carry our key to another host.
             raise UpstreamProtocolError(f"the upstream answered {head.status}", kind="status")
-        body = await self._exchange.collect(head, MAX_ERROR)
+        body = self._provider.redacted(await self._exchange.collect(head, MAX_ERROR))
         error = UpstreamAnswer(head.status, head.get(b"content-type") or b"text/plain", body)
         error.retry_after = retry_after(head, self._desk.wall())
         raise error
@@ -206,9 +216,11 @@ class Job:
     def _settle(self, error: Exception | None) -> None:
         """Tell the client of a failure; count and log the request.  Runs once."""
         self._desk.jobs.discard(self)
-        if error is not None:
-            self._fail(error)
-        self._account()
+        try:
+            if error is not None:
+                self._fail(error)
+        finally:
+            self._account()
 
     def _fail(self, error: Exception) -> None:
         if isinstance(error, UpstreamError) and error is not self._stopped:
@@ -217,6 +229,8 @@ class Job:
             self._desk.log.crash(error)
             error = GatewayError("internal error")
         self._end = self._end or reason_of(error)
+        if self._exchange.retried and not isinstance(error, UpstreamAnswer):
+            self._fields += b"x-should-retry: false\r\n"  # ours is spent
         self._error = error.message
         self._failed(error)
 
@@ -226,14 +240,14 @@ class Job:
         status = self._reply.status or CLIENT_LEFT
         desk.metrics.request(self._route, self._model, name, status, duration)
         desk.metrics.ended(self._end)
-        usage = desk.metrics.tokens(self._model, self._usage) if self._usage else Usage(0, 0)
-        if self._exchange.sent:
+        usage = desk.metrics.tokens(self._model, self._usage) if self._usage else None
+        if self._exchange.waited:
             desk.metrics.upstream(name).pool_wait.observe(self._exchange.waited)
         if self._exchange.retried:
             desk.metrics.retried()
         desk.log.request(self._record(status, duration, usage))
 
-    def _record(self, status: int, duration: float, usage: Usage) -> RequestRecord:
+    def _record(self, status: int, duration: float, usage: Usage | None) -> RequestRecord:
         events, size = self._delivered()
         return RequestRecord(
             request_id=self._reply.request_id,
@@ -241,24 +255,26 @@ class Job:
             route=self._route,
             method="POST",
             path=self._path,
-            model=self._model,
+            model=self._asked,
             upstream=self._provider.name,
             status=status,
             end=self._end,
-            ttft=self._first - self._received if self._first else None,
+            ttft=self._first - self._received if events else None,
             duration=duration,
             events=events,
-            tokens_in=usage.input,
-            tokens_out=usage.output,
+            tokens_in=usage.input if usage else None,
+            tokens_out=usage.output if usage else None,
             bytes=size,
-            overhead=self._overhead,
+            overhead=self._overhead or None,
             error=self._error,
         )
 
     def _answer_fields(self) -> bytes:
         """Return the fields that an answer to a generation carries besides its own."""
+        if not self._overhead:  # no answer has come: there is nothing to tell it apart from
+            return self._fields
         ours = self._overhead * 1000
-        theirs = (self._first - self._exchange.sent) * 1000 if self._first else 0.0
+        theirs = ((self._first or self._desk.clock()) - self._exchange.sent) * 1000
         return self._fields + (
             b"headgate-overhead-ms: %.3f\r\nserver-timing: gateway;dur=%.3f, upstream;dur=%.3f\r\n"
             % (ours, ours, theirs)

@@ -47,7 +47,6 @@ class Resolver:
     def __init__(
         self, lookup: Lookup = system_lookup, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.failures = 0
         self._lookup = lookup
         self._clock = clock
         self._known: dict[str, tuple[float, Addresses]] = {}  # looked up when, answer
@@ -89,6 +88,6 @@ class Resolver:
             if addresses:
                 self._known[host] = (self._clock(), addresses)
         except (OSError, UnicodeError):  # the latter: a label that DNS cannot hold
-            self.failures += 1
+            pass  # the next request asks again; until then what is known holds
         finally:
             del self._running[host]

@@ -10,9 +10,9 @@ import orjson
 
 from gateway.config import Config, Model
 from gateway.dialects import openai
-from gateway.errors import GatewayError, MethodNotAllowed, ModelNotFound, RouteNotFound
+from gateway.errors import ClientError, GatewayError, MethodNotAllowed, ModelNotFound, RouteNotFound
 from gateway.guard import RequestHead
-from gateway.http1 import Request
+from gateway.http1 import MAX_UNWANTED, Request
 from gateway.logs import RequestRecord
 from gateway.provider import Provider
 from gateway.relay import Desk, Order
@@ -23,8 +23,6 @@ from gateway.unary import Unary
 
 # Bytes of a generation's body: some images in base64 (design §8).
 MAX_BODY = 20 * 1024 * 1024
-# Bytes of a body that nobody wants, read only to keep the connection.
-MAX_UNWANTED = 64 * 1024
 # Characters of an unknown model's name that its refusal repeats: a body may be 20 MB of it.
 SHOWN_NAME = 200
 MODELS = "/v1/models/"
@@ -36,10 +34,18 @@ Serve = Callable[[Request, Reply], None]
 class Endpoint:
     """One method of one path."""
 
-    __slots__ = ("_desk", "_name", "_serve", "max_body")
+    __slots__ = ("_desk", "_name", "_serve", "max_body", "refusal")
 
-    def __init__(self, desk: Desk, name: str, serve: Serve, max_body: int = MAX_UNWANTED) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        name: str,
+        serve: Serve,
+        max_body: int = MAX_UNWANTED,
+        refusal: ClientError | None = None,
+    ) -> None:
         self.max_body = max_body
+        self.refusal = refusal  # what will be answered whatever the body is
         self._desk = desk
         self._name = name  # a label
         self._serve = serve
@@ -124,6 +130,7 @@ class Api:
         body = openai.upstream_body(call, target.model or call.model)
         return Order(
             route=route,
+            asked=call.model,
             model=model.name,
             provider=provider,
             wants_usage=call.wants_usage,
@@ -159,11 +166,11 @@ def choose_method(
     return _refusal(desk, MethodNotAllowed(f"this path takes {allow}", allow=allow))
 
 
-def _refusal(desk: Desk, error: GatewayError) -> Endpoint:
+def _refusal(desk: Desk, error: ClientError) -> Endpoint:
     def refuse(request: Request, reply: Reply) -> None:
         raise error
 
-    return Endpoint(desk, "other", refuse)
+    return Endpoint(desk, "other", refuse, MAX_BODY, refusal=error)
 
 
 def _unknown(name: str) -> ModelNotFound:

@@ -24,7 +24,7 @@ from gateway.admin import Admin
 from gateway.config import Config
 from gateway.errors import GatewayError, UpstreamUnavailable
 from gateway.guard import RequestHead
-from gateway.http1 import Host, HttpConnection, Route
+from gateway.http1 import OVERLOAD_ANSWERS, Host, HttpConnection, Route
 from gateway.hub import Hub
 from gateway.logs import Log, RequestRecord, bridged
 from gateway.metrics import Key, Metrics
@@ -32,7 +32,15 @@ from gateway.provider import Provider
 from gateway.relay import Desk
 from gateway.resolver import Resolver
 from gateway.routes import Api
-from gateway.sockets import BACKLOG, Inherited, connection_limit, open_listener, shown
+from gateway.sockets import (
+    ADMIN_CONNECTIONS,
+    BACKLOG,
+    SPARE_SHARE,
+    Inherited,
+    connection_limit,
+    open_listener,
+    shown,
+)
 from gateway.systemd import Notifier, inherited_sockets, watchdog_interval
 from gateway.units import Tcp
 
@@ -41,8 +49,8 @@ from gateway.units import Tcp
 FLUSH_TIME = 5.0
 # Seconds between looks at how late the loop is.
 LAG_PERIOD = 0.5
-# Connections of the admin listener: a few scrapers and people, never a crowd.
-ADMIN_CONNECTIONS = 64
+# Objects made and not yet freed that start a collection; Python's own 700 are two requests.
+GC_THRESHOLD = 10_000
 
 
 class Server:
@@ -80,10 +88,12 @@ class Server:
         }
         self.desk = Desk(hub=Hub(), metrics=self._metrics, log=log, loop=loop)
         api = Api(config, self.providers, self.desk)
-        self.public = self._host(api.route, connection_limit())
+        limit = connection_limit()
+        spare = min(OVERLOAD_ANSWERS, limit // SPARE_SHARE)
+        self.public = self._host(api.route, limit, spare)
         admin_host = config.server.admin.host if isinstance(config.server.admin, Tcp) else ""
         admin = Admin(self._metrics, self._checks, admin_host)
-        self._admin = self._host(admin.route, ADMIN_CONNECTIONS)
+        self._admin = self._host(admin.route, ADMIN_CONNECTIONS, 0)
         self._lag = 0.0
         self._watch()
 
@@ -167,10 +177,11 @@ class Server:
 
     # Building.
 
-    def _host(self, route: Callable[[RequestHead], Route], limit: int) -> Host:
+    def _host(self, route: Callable[[RequestHead], Route], limit: int, spare: int) -> Host:
         return Host(
             route,
             limit=limit,
+            spare=spare,
             request_id=self._request_ids,
             on_refused=self._refused,
             on_crash=self._log.crash,
@@ -279,6 +290,8 @@ async def _serve(config: Config, log: Log) -> None:
         # All that is alive now stays: leave it out of every collection to come.
         gc.collect()
         gc.freeze()
+        # A request makes no cycle unless it fails, so there is little to find.
+        gc.set_threshold(GC_THRESHOLD, 20, 100)
         await server.run()
     finally:
         server.close()

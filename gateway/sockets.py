@@ -1,6 +1,7 @@
 """Listening sockets: opened here, or inherited from systemd by name."""
 
 import contextlib
+import errno
 import os
 import resource
 import socket
@@ -15,6 +16,10 @@ from gateway.units import Address, Systemd, Tcp, Unix
 BACKLOG = 1024
 # Descriptors kept back for the log, the loop, name look-ups and what libraries open.
 RESERVED_FDS = 64
+# Connections of the admin listener: a few scrapers and people, never a crowd.
+ADMIN_CONNECTIONS = 64
+# One connection above the limit for so many within it is told that we are overloaded.
+SPARE_SHARE = 8
 # Connections per worker (design §8): one core's worth of streams, with room to spare.
 MAX_CONNECTIONS = 20_000
 
@@ -50,7 +55,9 @@ def connection_limit() -> int:
         soft = hard
     if soft == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
-    return max(1, min(MAX_CONNECTIONS, (soft - RESERVED_FDS) // 2))
+    # Each has one to its upstream, and needs its share of the spare ones.
+    room = soft - RESERVED_FDS - ADMIN_CONNECTIONS
+    return max(1, min(MAX_CONNECTIONS, room * SPARE_SHARE // (2 * SPARE_SHARE + 1)))
 
 
 def shown(sock: socket.socket) -> str:
@@ -83,12 +90,21 @@ def _tcp(address: Tcp) -> list[socket.socket]:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind(sockaddr)
+            try:
+                sock.bind(sockaddr)
+            except OSError as error:
+                # `localhost` has an IPv6 address even where IPv6 is off.
+                if error.errno != errno.EADDRNOTAVAIL or len(infos) == 1:
+                    raise
+                sockets.pop().close()
+                continue
             sock.listen(BACKLOG)
     except OSError:
         for sock in sockets:
             sock.close()
         raise
+    if not sockets:
+        raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
     return sockets
 
 

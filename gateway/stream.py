@@ -15,6 +15,7 @@ from gateway._sseparse import Batch, EventParser, Tap
 from gateway.dialects import openai
 from gateway.errors import (
     GatewayError,
+    ShuttingDown,
     StreamInterrupted,
     UpstreamError,
     UpstreamProtocolError,
@@ -39,7 +40,8 @@ class Stream(Job):
     """The producer of a log."""
 
     __slots__ = (
-        "_clock", "_metrics", "_outcome", "_parser", "_strip_usage", "_tail", "_tap", "live",
+        "_clock", "_metrics", "_outcome", "_parser", "_settled", "_strip_usage", "_tail", "_tap",
+        "live",
     )  # fmt: skip
 
     def __init__(self, desk: Desk, order: Order, request: Request, reply: Reply) -> None:
@@ -50,6 +52,7 @@ class Stream(Job):
         self._parser: EventParser | None = None  # once there is a good head
         self._outcome: asyncio.Future[None] = desk.loop.create_future()
         self._tap: Tap | None = None  # with the parser
+        self._settled = False  # the provider's part is over
         self._tail: asyncio.TimerHandle | None = None  # the wait for the body's end
         self.live = desk.hub.open(self)
         desk.metrics.stream_started(TRANSPORT)
@@ -62,6 +65,16 @@ class Stream(Job):
     def last(self) -> float:
         """When the last event came, 0 before the first."""
         return self._parser.last if self._parser is not None else 0.0
+
+    def delivered(self) -> None:
+        """Close the books: nobody reads the log any more."""
+        if not self._settled:
+            return
+        if not self._reply.ended and self._end == "finished":
+            self._end = "disconnect"  # the provider was done, a slow client left before
+            self._desk.metrics.disconnect(self.stage.value)
+        self._desk.metrics.stream_stopped(TRANSPORT)
+        super()._account()
 
     def pause(self) -> None:
         """Stop reading the upstream."""
@@ -134,6 +147,8 @@ class Stream(Job):
         if batch is not None and parser.error_at != 1:
             if not self._first:
                 self._begins(now)
+            if parser.error is not None:
+                batch = Batch(self._provider.redacted(batch.data), batch.first, batch.count)
             self.live.log.append(batch)
         if not self.live.log.closed and not self._outcome.done():
             self._conclude(parser)  # closing wakes the readers: last entries and end go as one
@@ -150,7 +165,8 @@ class Stream(Job):
         """End the generation as the stream's last event deserves."""
         fault = parser.fault
         if parser.error is not None:
-            self._refuse(parser, UpstreamRefused(openai.status_of(parser.error), parser.error))
+            error = self._provider.redacted_error(parser.error)
+            self._refuse(parser, UpstreamRefused(openai.status_of(error), error))
         elif parser.done and parser.finish:
             self._close(State.FINISHED, "finished")
         elif fault is not None and fault.kind != StreamInterrupted.kind:
@@ -189,7 +205,7 @@ class Stream(Job):
         super()._fail(error)
 
     def _failed(self, error: GatewayError) -> None:
-        broken = isinstance(error, StreamInterrupted)
+        broken = isinstance(error, StreamInterrupted | ShuttingDown)
         self._close(State.INTERRUPTED if broken else State.FAILED, self._end, error)
 
     def _settle(self, error: Exception | None) -> None:
@@ -201,9 +217,14 @@ class Stream(Job):
         if self._tail is not None:
             self._tail.cancel()
         super()._settle(error)
+
+    def _account(self) -> None:
+        """Count and log once both are over: the provider's part, and the client's."""
         self._close(State.CANCELLED, "disconnect")  # unless it is closed already
         self._desk.hub.forget(self.live)
-        self._desk.metrics.stream_stopped(TRANSPORT)
+        self._settled = True
+        if not self.live.readers:
+            self.delivered()
 
     def _delivered(self) -> tuple[int, int]:
         return (self._parser.events if self._parser else 0), self._reply.bytes_sent
@@ -214,5 +235,7 @@ class Stream(Job):
             added = self._clock() - self._first
             self._overhead += added
             self._desk.metrics.overhead_first.observe(added)
+        if self.live.log.fault is not None:
+            return self._answer_fields()
         location = b"location: /v1/stream/" + self.live.log.id.encode() + b"\r\n"
         return location + self._answer_fields()

@@ -1,7 +1,7 @@
 """A generation whose answer is one body."""
 
 from gateway.dialects import openai
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, UpstreamProtocolError
 from gateway.guard import ResponseHead
 from gateway.http1 import Request
 from gateway.relay import Desk, Job, Order
@@ -26,6 +26,9 @@ class Unary(Job):
         self.cancel("disconnect")
 
     async def _receive(self, head: ResponseHead) -> None:
+        if head.get(b"content-type").lower().startswith(b"text/html"):
+            # A page of something on the way; an SDK would hand it to the user as an answer.
+            raise UpstreamProtocolError("the upstream answered with a web page", kind="media")
         body = await self._exchange.collect(head, MAX_ANSWER)
         self._first = self._desk.clock()
         self._usage = openai.usage_of(body)

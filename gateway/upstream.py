@@ -176,7 +176,8 @@ class UpstreamConnection(asyncio.Protocol):
                 if self._interim > MAX_INTERIM:
                     raise UpstreamProtocolError("too many interim answers", kind="interim")
         except UpstreamProtocolError as error:
-            self.fail(error)
+            text = f"the upstream's answer: {error.message}"
+            self.fail(UpstreamProtocolError(text, kind=error.kind))
 
     def _resolve(self, head: ResponseHead) -> None:
         future, self._head = self._head, None

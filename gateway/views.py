@@ -90,17 +90,20 @@ class SseView:
     def _finish(self, rest: bytes) -> None:
         """Write the log's last entries and its end, in one piece."""
         log, reply = self._live.log, self._reply
+        if log.fault is not None and self.outlet is None and not rest:
+            reply.error(log.fault, fields=self._fields())
+        else:
+            outlet = self.outlet or self._start()
+            outlet.cursor = log.tail
+            reply.end(rest + self._ending())
         self.leave()
+
+    def _ending(self) -> bytes:
+        log = self._live.log
         if log.fault is not None:
-            if self.outlet is None and not rest:
-                reply.error(log.fault, fields=self._fields())
-                return
-            rest += openai.error_event(log.fault)
-        elif log.state is State.FINISHED or log.state is State.CANCELLED:
-            rest += openai.DONE
-        outlet = self.outlet or self._start()
-        outlet.cursor = log.tail
-        reply.end(rest)
+            return openai.error_event(log.fault)
+        whole = log.state is State.FINISHED or log.state is State.CANCELLED
+        return openai.DONE if whole else b""
 
     def _ring(self, now: float) -> float:
         """Write a heartbeat after a silence."""

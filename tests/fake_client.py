@@ -80,6 +80,7 @@ class FakeRoute:
     """Does what the path says, and remembers what it saw."""
 
     max_body = MAX_BODY
+    refusal = None
 
     def __init__(self) -> None:
         self.requests: list[Request] = []

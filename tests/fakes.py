@@ -178,6 +178,7 @@ class FakeProducer:
 
     def __init__(self) -> None:
         self.told: list[str] = []
+        self.deliveries = 0
         self.last = 0.0
 
     def pause(self) -> None:
@@ -188,3 +189,6 @@ class FakeProducer:
 
     def cancel(self, reason: str) -> None:
         self.told.append(f"cancel: {reason}")
+
+    def delivered(self) -> None:
+        self.deliveries += 1

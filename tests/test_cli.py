@@ -153,6 +153,11 @@ def test_a_package_that_was_not_built_says_how_to_build_it(config, tmp_path):
         target = copy / file.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(file.read_bytes())
+    # An editable install would find the compiled module for the copy too.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in f.__module__]\n"
+    )
     environ = {"cwd": tmp_path, "PYTHONPATH": str(tmp_path)}
 
     assert run("version", **environ).returncode == 0

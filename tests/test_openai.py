@@ -66,7 +66,7 @@ REFUSED = {
     "options that are a list": (body(stream_options=[]), "stream_options", "an object"),
     "one level too many": (nested(MAX_DEPTH + 1), None, f"deeper than {MAX_DEPTH} levels"),
     "far too many": (nested(1000), None, f"deeper than {MAX_DEPTH} levels"),
-    "beyond any parser": (nested(1_000_000), None, "the body is not JSON"),
+    "beyond any parser": (nested(1_000_000), None, f"deeper than {MAX_DEPTH} levels"),
 }
 
 

@@ -128,7 +128,6 @@ async def test_a_known_answer_outlives_a_look_up_that_fails(names, how):
         await settled()
 
     assert await resolver.resolve("a.test") == ("192.0.2.1",)
-    assert resolver.failures == (3 if how == "fails" else 0)
     resolver.close()
     await settled()
 
@@ -150,7 +149,6 @@ async def test_a_name_that_was_never_known_is_unavailable(names, failure):
     with pytest.raises(UpstreamUnavailable, match=r"cannot resolve a\.test") as caught:
         await task
     assert caught.value.kind == "dns"
-    assert resolver.failures == 1
 
 
 async def test_the_next_request_after_a_failure_asks_again(names):

@@ -3,7 +3,8 @@
 import orjson
 import pytest
 
-from gateway.routes import MAX_BODY, MAX_UNWANTED, SHOWN_NAME
+from gateway.http1 import MAX_UNWANTED
+from gateway.routes import MAX_BODY, SHOWN_NAME
 from tests.stand import Stand
 
 
@@ -217,16 +218,18 @@ async def test_health_says_ok_and_nothing_more():
     assert (options.status, options.body) == (204, b"")
 
 
-# Path, the length that is announced, the status.
+# Path, the length that is announced, the status, its code.
 LENGTHS = [
-    ("/v1/chat/completions", MAX_BODY + 1, 413),
-    ("/v1/models", MAX_UNWANTED + 1, 413),
-    ("/nope", MAX_UNWANTED + 1, 413),
+    ("/v1/chat/completions", MAX_BODY + 1, 413, "request_too_large"),
+    ("/nope", MAX_BODY + 1, 413, "request_too_large"),
+    # What is wrong whatever the body is, is told without reading it.
+    ("/v1/models", MAX_UNWANTED + 1, 405, "method_not_allowed"),
+    ("/nope", MAX_UNWANTED + 1, 404, "not_found"),
 ]
 
 
-@pytest.mark.parametrize(("path", "length", "status"), LENGTHS)
-async def test_the_limit_of_a_body_is_that_of_its_route(path, length, status):
+@pytest.mark.parametrize(("path", "length", "status", "code"), LENGTHS)
+async def test_a_body_that_is_too_long_is_refused_by_its_head(path, length, status, code):
     async with Stand() as stand:
         client = await stand.open()
         client.send("POST", path, b"", {"content-length": str(length)})
@@ -234,7 +237,7 @@ async def test_the_limit_of_a_body_is_that_of_its_route(path, length, status):
         await client.close()
 
     assert answer.status == status
-    assert answer.json["error"]["code"] == "request_too_large"
+    assert answer.json["error"]["code"] == code
 
 
 @pytest.mark.parametrize("path", GENERATIONS)

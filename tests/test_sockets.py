@@ -8,7 +8,15 @@ import pytest
 
 from gateway import sockets
 from gateway.errors import BindError
-from gateway.sockets import MAX_CONNECTIONS, RESERVED_FDS, connection_limit, open_listener, shown
+from gateway.sockets import (
+    ADMIN_CONNECTIONS,
+    MAX_CONNECTIONS,
+    RESERVED_FDS,
+    SPARE_SHARE,
+    connection_limit,
+    open_listener,
+    shown,
+)
 from gateway.units import Systemd, Tcp, Unix
 
 
@@ -159,8 +167,8 @@ def test_a_name_that_was_not_inherited_is_said_with_those_that_were(names, have)
 
 # Soft and hard limit of descriptors, whether raising it is allowed, and the connections that fit.
 LIMITS = {
-    "a usual one": (1024, 4096, True, (4096 - RESERVED_FDS) // 2),
-    "a sandbox that allows nothing": (1024, 4096, False, (1024 - RESERVED_FDS) // 2),
+    "a usual one": (1024, 4096, True, 1867),
+    "a sandbox that allows nothing": (1024, 4096, False, 421),
     "plenty": (1024, 1 << 20, True, MAX_CONNECTIONS),
     "none at all": (1024, resource.RLIM_INFINITY, True, MAX_CONNECTIONS),
     "next to nothing": (32, 32, True, 1),
@@ -181,5 +189,9 @@ def test_each_connection_is_counted_with_one_to_its_upstream(
     monkeypatch.setattr(sockets.resource, "getrlimit", lambda which: (soft, hard))
     monkeypatch.setattr(sockets.resource, "setrlimit", raise_to)
 
-    assert connection_limit() == fit
+    limit = connection_limit()
+    assert limit == fit
+    if allowed and hard == 4096:
+        each_with_its_own = 2 * limit + limit // SPARE_SHARE
+        assert each_with_its_own + RESERVED_FDS + ADMIN_CONNECTIONS <= hard
     assert raised == ([(hard, hard)] if allowed else [])

@@ -1,0 +1,55 @@
+"""The books of a stream close when its client has everything, not when its provider is done."""
+
+from gateway.eventlog import State
+from tests.fakes import until
+from tests.stand import Stand, chat
+
+
+# Events that a provider can say at once, and a client's kernel cannot hold.
+MANY = 18_000
+
+
+async def test_a_slow_client_that_leaves_before_it_has_everything_is_a_disconnect():
+    async with Stand() as stand:
+        client = await stand.open()
+        client.send("POST", "/v1/chat/completions", chat(tokens=MANY, text="tokens"))
+        await stand.mock.until(lambda: stand.mock.requests and not stand.mock.open_streams, 20)
+        await until(lambda: not stand.server.desk.jobs)
+        amid = await stand.metrics()
+        client.writer.transport.abort()
+        await stand.server.public.connections.empty()
+        after = await stand.metrics()
+
+    lines = [line for line in stand.log_lines if line["msg"] == "request"]
+    assert [(line["end"], line["status"]) for line in lines] == [("disconnect", 200)]
+    active = 'headgate_streams_active{transport="sse"}'
+    assert (amid[active], after[active]) == (1, 0)
+    assert after['headgate_client_disconnects_total{phase="streaming"}'] == 1
+    assert after[f'headgate_streams_ended_total{{reason="{State.FINISHED.value}"}}'] == 0
+
+
+async def test_a_slow_client_that_reads_on_gets_everything_and_is_counted_once():
+    async with Stand() as stand:
+        client = await stand.open()
+        client.send("POST", "/v1/chat/completions", chat(tokens=MANY, text="tokens"))
+        await stand.mock.until(lambda: stand.mock.requests and not stand.mock.open_streams, 20)
+        answer = await client.answer()
+        await until(lambda: not stand.server.desk.jobs)
+        await client.close()
+        metrics = await stand.metrics()
+
+    assert answer.events[-1] == "[DONE]"
+    assert len(answer.events) == MANY + 3  # the role, the finish, [DONE]
+    lines = [line for line in stand.log_lines if line["msg"] == "request"]
+    assert [line["end"] for line in lines] == ["finished"]
+    assert metrics['headgate_streams_active{transport="sse"}'] == 0
+
+
+async def test_a_web_page_is_not_an_answer():
+    async with Stand() as stand:
+        client = await stand.open()
+        answer = await client.chat(stream=False, fault="html")
+        await client.close()
+
+    assert answer.status == 502
+    assert answer.json["error"]["code"] == "upstream_protocol_error"
