@@ -87,9 +87,18 @@ def _check(args: argparse.Namespace) -> int:
     config = load(args.file)
     for warning in config.warnings:
         print(warning, file=sys.stderr)
+    for upstream in config.upstreams.values():
+        if upstream.ca_file is not None:
+            _check_certificates(upstream.name, upstream.ca_file)
     models, upstreams = len(config.models), len(config.upstreams)
-    print(f"{args.file}: good ({upstreams} upstreams, {models} models)")
+    print(f"{args.file}: good (upstreams: {upstreams}, models: {models})")
     return 0
+
+
+def _check_certificates(upstream: str, ca_file: str) -> None:
+    from gateway.dial import tls_context
+
+    tls_context(upstream, ca_file)
 
 
 def _demo(args: argparse.Namespace) -> int:

@@ -21,7 +21,7 @@ SHUTDOWN_TIMEOUT = 1.0
 OnLost = Callable[[UpstreamConnection], None]
 
 
-def tls_context(ca_file: str | None) -> ssl.SSLContext:
+def tls_context(upstream: str, ca_file: str | None) -> ssl.SSLContext:
     """Return the context for one upstream: the system's roots, or only those of `ca_file`.
 
     Raises:
@@ -30,7 +30,8 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except OSError as error:  # ssl.SSLError is one
-        raise ConfigError(f"ca_file {ca_file}: {error.strerror or error}") from error
+        why = f"{ca_file}: no certificates in PEM format: {error.strerror or error}"
+        raise ConfigError(f"[upstreams.{upstream}] ca_file: {why}") from error
     # Debian's OpenSSL would take less.
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])

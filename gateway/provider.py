@@ -61,7 +61,7 @@ class Provider:
             config.name,
             url.host,
             url.port,
-            tls=tls_context(config.ca_file) if url.scheme == "https" else None,
+            tls=tls_context(config.name, config.ca_file) if url.scheme == "https" else None,
             timeout=config.timeouts.connect,
             resolver=resolver,
             loop=loop,

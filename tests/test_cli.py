@@ -71,7 +71,7 @@ def test_usage(arguments, status, out, err):
 def test_a_good_file_is_called_good(config):
     path = config()
     done = run("check", path)
-    said = f"{path}: good (1 upstreams, 1 models)\n"
+    said = f"{path}: good (upstreams: 1, models: 1)\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
 
 
@@ -124,7 +124,7 @@ def test_a_ca_file_without_certificates_is_status_78(config, tmp_path):
     lines = f'"https://127.0.0.1:1/v1"\nca_file = "{tmp_path}/ca.pem"'
     done = run("serve", "--config", config(url=('"http://127.0.0.1:1/v1"', lines)))
     assert done.returncode == EX_CONFIG
-    assert f"ca_file {tmp_path}/ca.pem" in done.stderr
+    assert f"ca_file: {tmp_path}/ca.pem" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -235,7 +235,7 @@ async def test_a_handshake_that_never_ends_runs_into_the_timeout(authority):
         await reader.read()
 
     async with listening(say_nothing) as port:
-        tls = tls_context(authority.ca_file)
+        tls = tls_context("u", authority.ca_file)
         dial = dialer(port, "127.0.0.1", tls=tls, timeout=0.05)
         assert await refusal(dial) == "connect_timeout"
 
@@ -243,7 +243,7 @@ async def test_a_handshake_that_never_ends_runs_into_the_timeout(authority):
 async def test_a_provider_whose_name_and_issuer_are_right_is_trusted(authority):
     mock = MockProvider()
     await mock.start(ssl=authority.server(SECRET_HOST))
-    tls = tls_context(authority.ca_file)
+    tls = tls_context("u", authority.ca_file)
     connection = await dialer(mock.port, "127.0.0.1", tls=tls)(LOST)
 
     sock = connection._transport.get_extra_info("ssl_object")
@@ -257,7 +257,7 @@ async def test_a_provider_whose_name_and_issuer_are_right_is_trusted(authority):
 async def test_a_certificate_may_be_for_an_address(authority):
     mock = MockProvider()
     await mock.start("::1", ssl=authority.server("::1"))
-    connection = await dialer(mock.port, host="::1", tls=tls_context(authority.ca_file))(LOST)
+    connection = await dialer(mock.port, host="::1", tls=tls_context("u", authority.ca_file))(LOST)
     assert connection.alive
 
     connection.abort()
@@ -277,14 +277,15 @@ async def test_a_provider_that_cannot_prove_its_name_is_refused(known, names, au
     mock = MockProvider()
     await mock.start(ssl=authority.server(*names))
     mine = authority if known else Authority(tmp_path, "another authority")
-    assert await refusal(dialer(mock.port, "127.0.0.1", tls=tls_context(mine.ca_file))) == "tls"
+    tls = tls_context("u", mine.ca_file)
+    assert await refusal(dialer(mock.port, "127.0.0.1", tls=tls)) == "tls"
     await mock.close()
 
 
 async def test_the_systems_roots_do_not_vouch_for_a_stranger(authority):
     mock = MockProvider()
     await mock.start(ssl=authority.server(SECRET_HOST))
-    assert await refusal(dialer(mock.port, "127.0.0.1", tls=tls_context(None))) == "tls"
+    assert await refusal(dialer(mock.port, "127.0.0.1", tls=tls_context("u", None))) == "tls"
     await mock.close()
 
 
@@ -295,7 +296,7 @@ async def test_a_peer_without_tls_is_refused(authority):
         await reader.read()
 
     async with listening(complain) as port:
-        dial = dialer(port, "127.0.0.1", tls=tls_context(authority.ca_file))
+        dial = dialer(port, "127.0.0.1", tls=tls_context("u", authority.ca_file))
         assert await refusal(dial) == "tls"
 
 
@@ -304,12 +305,12 @@ async def test_a_peer_that_hangs_up_amid_the_handshake_is_unavailable(authority)
         await reader.read(1)
 
     async with listening(hang_up) as port:
-        dial = dialer(port, "127.0.0.1", tls=tls_context(authority.ca_file))
+        dial = dialer(port, "127.0.0.1", tls=tls_context("u", authority.ca_file))
         assert await refusal(dial) in ("connect", "tls")
 
 
 def test_verification_cannot_be_weak():
-    context = tls_context(None)
+    context = tls_context("u", None)
 
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
@@ -322,8 +323,8 @@ def test_a_ca_file_that_is_none_is_the_operators_mistake(content, tmp_path):
     if content is not None:
         file.write_bytes(content)
 
-    with pytest.raises(ConfigError, match=r"ca_file .*ca\.pem: "):
-        tls_context(str(file))
+    with pytest.raises(ConfigError, match=r"\[upstreams\.u\] ca_file: .*ca\.pem: "):
+        tls_context("u", str(file))
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -334,7 +335,7 @@ def test_a_dial_cancelled_at_any_moment_leaves_no_connection(scheme, addresses, 
     async def turns(k):
         mock = MockProvider()
         await mock.start(ssl=authority.server(SECRET_HOST) if scheme == "https" else None)
-        tls = tls_context(authority.ca_file) if scheme == "https" else None
+        tls = tls_context("u", authority.ca_file) if scheme == "https" else None
         strays = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: strays.append(context))
         dial = dialer(mock.port, *["127.0.0.1"] * addresses, tls=tls)
