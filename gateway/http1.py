@@ -45,6 +45,9 @@ from gateway.roster import Roster
 HEAD_TIMEOUT = 10.0
 # Seconds between two reads of a body: a phone in a tunnel, not a slow loris.
 BODY_TIMEOUT = 10.0
+# Seconds for a whole body: the largest there may be at a megabit a second, and twice that.
+# Without it a byte every nine seconds would hold a connection for good.
+BODY_TOTAL = 300.0
 # Seconds an idle connection is kept: longer than the 60 s of common load balancers.
 IDLE_TIMEOUT = 75.0
 # Seconds in which a client that stopped reading must take at least one byte.
@@ -147,9 +150,9 @@ class HttpConnection(asyncio.Protocol):
     """One client socket."""
 
     __slots__ = (
-        "_alarm", "_body", "_clogged", "_deadline", "_decoder", "_early", "_head", "_host",
-        "_keep_alive", "_loop", "_phase", "_reader", "_refused", "_reply", "_route", "_taken",
-        "_transport", "client", "write",
+        "_alarm", "_body", "_body_due", "_clogged", "_deadline", "_decoder", "_early", "_head",
+        "_host", "_keep_alive", "_loop", "_phase", "_reader", "_refused", "_reply", "_route",
+        "_taken", "_transport", "client", "write",
     )  # fmt: skip
 
     def __init__(self, host: Host, loop: asyncio.AbstractEventLoop) -> None:
@@ -168,6 +171,7 @@ class HttpConnection(asyncio.Protocol):
         self._route: Route | None = None
         self._decoder: BodyDecoder | None = None
         self._body = bytearray()
+        self._body_due = 0.0  # loop time by which all of it must be here
         # The request that is being answered, and the bytes that came after it.
         self._reply: Reply | None = None
         self._early = b""
@@ -273,6 +277,7 @@ class HttpConnection(asyncio.Protocol):
             raise route.refusal  # nobody needs to send the body for that
         self._decoder = BodyDecoder(head.framing, route.max_body)
         self._body = bytearray()
+        self._body_due = self._loop.time() + BODY_TOTAL
         self._phase = Phase.BODY
         if head.expect_continue and head.framing and not reader.rest:
             self.write(CONTINUE)
@@ -291,7 +296,8 @@ class HttpConnection(asyncio.Protocol):
         self._body += part
         if decoder.ended:
             return decoder.surplus
-        self._enter(Phase.BODY, BODY_TIMEOUT)
+        left = self._body_due - self._loop.time()
+        self._enter(Phase.BODY, min(BODY_TIMEOUT, left))
         return None
 
     def _dispatch(self) -> None:

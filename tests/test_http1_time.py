@@ -5,6 +5,7 @@ import pytest
 from gateway.flow import WRITE_HIGH
 from gateway.http1 import (
     BODY_TIMEOUT,
+    BODY_TOTAL,
     HEAD_TIMEOUT,
     IDLE_TIMEOUT,
     LINGER_TIMEOUT,
@@ -87,10 +88,10 @@ def test_a_head_is_not_timed_by_the_one_before():
 
 def test_a_body_may_be_slow_but_not_stop():
     site, client = site_and_client()
-    request = post("/a", b"x" * 50)
-    client.send(request[:-50])
+    request = post("/a", b"x" * 30)
+    client.send(request[:-30])
 
-    for byte in request[-50:-1]:
+    for byte in request[-30:-1]:
         site.loop.wind(BODY_TIMEOUT - 1)
         client.send(bytes([byte]))
     assert client.answers == []
@@ -100,6 +101,19 @@ def test_a_body_may_be_slow_but_not_stop():
     assert client.transport.shut
     assert site.refused == [(408, "/a")]
     assert site.paths == []
+
+
+def test_a_body_that_drips_has_an_end():
+    site, client = site_and_client()
+    client.send(post("/a", b"x" * 50)[:-50])
+
+    for _ in range(int(BODY_TOTAL / (BODY_TIMEOUT - 1))):
+        site.loop.wind(BODY_TIMEOUT - 1)
+        assert client.answers == []
+        client.send(b"x")
+    site.loop.wind(BODY_TIMEOUT - 1)
+
+    assert client.answers == [408]
 
 
 def test_a_chunked_body_that_stops_between_chunks_is_timed_too():
