@@ -150,6 +150,8 @@ class Server:
         await self.desk.jobs.empty()
         await self._first(self.public.connections.empty(), None, FLUSH_TIME)
         self.close()
+        # Who was cut just now still has a log line to write.
+        await self._first(self.public.connections.empty(), None, FLUSH_TIME)
         self._log.info("stopped")
 
     def close(self) -> None:

@@ -1,5 +1,8 @@
 """The books of a stream close when its client has everything, not when its provider is done."""
 
+import asyncio
+
+from gateway import server
 from gateway.eventlog import State
 from tests.fakes import until
 from tests.stand import Stand, chat
@@ -43,6 +46,24 @@ async def test_a_slow_client_that_reads_on_gets_everything_and_is_counted_once()
     lines = [line for line in stand.log_lines if line["msg"] == "request"]
     assert [line["end"] for line in lines] == ["finished"]
     assert metrics['headgate_streams_active{transport="sse"}'] == 0
+
+
+async def test_a_slow_client_that_the_end_of_the_process_cuts_has_its_line_before_that(monkeypatch):
+    monkeypatch.setattr(server, "FLUSH_TIME", 0.05)
+    async with Stand(drain="0s") as stand:
+        running = asyncio.ensure_future(stand.server.run())
+        client = await stand.open()
+        client.send("POST", "/v1/chat/completions", chat(tokens=MANY, text="tokens"))
+        await stand.mock.until(lambda: stand.mock.requests and not stand.mock.open_streams, 20)
+        await until(lambda: not stand.server.desk.jobs)
+        stand.server.leave()
+        await running
+        left = len(stand.server.public.connections)
+        client.writer.transport.abort()
+
+    assert left == 0
+    lines = [line["msg"] for line in stand.log_lines]
+    assert lines.index("request") < lines.index("stopped")
 
 
 async def test_a_web_page_is_not_an_answer():
