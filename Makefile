@@ -49,7 +49,7 @@ lock:  ## write the lock files anew, with the newest versions the floors allow
 clean:  ## remove what was built, .venv included
 	rm -rf .venv build dist *.egg-info gateway/_sseparse.c gateway/_sseparse.html gateway/*.so
 
-.venv/.built: .venv/.packages pyproject.toml setup.py gateway/__init__.py gateway/_sseparse.pyx
+.venv/.built: .venv/.packages pyproject.toml setup.py gateway/__init__.py gateway/_sseparse.pyx $(wildcard gateway/*.pxi)
 	$(PIP_INSTALL) --no-build-isolation --no-deps --editable .
 	@touch $@
 

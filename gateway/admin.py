@@ -11,7 +11,7 @@ import orjson
 from gateway import metrics
 from gateway.errors import MethodNotAllowed, Misdirected, RouteNotFound
 from gateway.guard import RequestHead
-from gateway.http1 import MAX_UNWANTED, Request
+from gateway.host import MAX_UNWANTED, Request
 from gateway.reply import Reply
 from gateway.resolver import is_literal
 

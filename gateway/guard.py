@@ -1,13 +1,4 @@
-"""The strict guard for HTTP/1.1 heads, of clients and of upstreams.
-
-Two steps on each side, both pure:
-
-    HeadReader, ResponseReader    bytes, however they were cut → one whole head
-    read_request, read_response   one whole head → what it means, or a refusal
-
-The readers count (bytes, fields) and give up at the first byte after which no legal
-head can come any more, so nobody waits for the end of what is lost already.  The
-verdict depends on the bytes alone, never on how they arrived.
+"""The strict guard: what one whole HTTP/1.1 head, of a client or an upstream, means.
 
 What two parsers may read in two ways is refused even where RFC 9112 lets a lenient
 recipient go on: request smuggling lives there.  h11 hears each request head after
@@ -16,46 +7,33 @@ this guard and may still refuse it; alone it lets too much through.
 
 import ipaddress
 import re
-from typing import ClassVar, Final
+from functools import lru_cache
+from typing import Final
 
 import h11
 
-from gateway._sseparse import CHUNKED, UNTIL_CLOSE
+from gateway._sseparse import CHUNKED, UNTIL_CLOSE, fields
 from gateway.errors import (
     ExpectationFailed,
     GatewayError,
-    HeadTooLarge,
     MalformedRequest,
     NotImplementedHere,
-    TargetTooLong,
     UnsupportedMedia,
     UpstreamProtocolError,
     VersionNotSupported,
 )
+from gateway.heads import REQUEST_LINE, STATUS_LINE
 
 
-# Bytes of a request or status line with its CRLF: RFC 9112 §3 wants 8000 at least.
-LINE_LIMIT: Final = 8 * 1024
-# Bytes of a head: four times what nginx takes, room for a fat cookie and a long token.
-HEAD_LIMIT: Final = 32 * 1024
-# Fields of a head: SDKs send about 20, a browser behind two proxies about 40.
-FIELD_LIMIT: Final = 100
 # Digits of a Content-Length: the number stays below 2^63 for whoever reads it next.
 LENGTH_DIGITS: Final = 18
 # Interim (1xx) responses to skip before the final one; a real server sends one or two.
 MAX_INTERIM: Final = 8
 
-# Possessive quantifiers everywhere: no input makes a pattern go back over it.
-_TCHAR = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"  # RFC 9110 §5.6.2
-_TOKEN = _TCHAR + rb"++"
-REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([!-~]++) HTTP/([0-9]\.[0-9])\r\n")
-# RFC 9112 §4 wants the space even before an empty reason; servers forget it.
-STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t -~\x80-\xff]*+)?\r\n")
-FIELD = re.compile(rb"(?<=\n)(" + _TOKEN + rb"):[ \t]*+([\t -~\x80-\xff]*+)\r\n")
-# A control byte, or a CR or LF outside a CRLF; a CR at the very end may yet get its LF.
-ILLEGAL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n|\Z)|(?<!\r)\n")
-# The first line, all the fields a head may have, and one more that has begun.
-TOO_MANY = re.compile(rb"(?:[^\n]*+\n){%d}(?=[^\r])" % (1 + FIELD_LIMIT))
+# First lines, hosts and framings whose verdict is remembered: a client says the same in
+# every request, and being judged is the dearest part of it.  Only what was found legal is
+# kept; it is at most LINE_LIMIT long, so all of it stays below some megabytes.
+MEMORY: Final = 256
 
 # Characters that URIs do not have but browsers leave as they are pass, except where
 # somebody might take them for a delimiter: `\` in a path, `#` anywhere.
@@ -87,114 +65,6 @@ DECISIVE = frozenset({
 })  # fmt: skip
 
 Fields = list[tuple[bytes, bytes]]
-
-
-class HeadReader:
-    """
-    Cut request heads out of what one connection sends.
-
-    One empty line before a request line is dropped (RFC 9112 §2.2).  After an error the
-    reader is spent: close the connection.
-    """
-
-    __slots__ = ("_held", "_judged", "_lines", "rest")
-
-    _empty_line: ClassVar = b"\r\n"  # what may stand before the first line, once
-    _opening: ClassVar = re.compile(rb"(?:\r\n)?(?:" + _TCHAR + rb"|\r?\Z)")
-    _start_line: ClassVar = REQUEST_LINE
-    _malformed: ClassVar[type[GatewayError]] = MalformedRequest
-    _line_too_long: ClassVar[type[GatewayError]] = TargetTooLong
-    _too_large: ClassVar[type[GatewayError]] = HeadTooLarge
-
-    def __init__(self) -> None:
-        self.rest = b""  # what came after the last head: its body, the next request
-        self._held = bytearray()  # the unfinished head; at most HEAD_LIMIT and CRLF
-        self._judged = 0  # how many bytes of it were found harmless
-        self._lines = 0  # how many LFs are among these
-
-    @property
-    def pending(self) -> bool:
-        """Whether a head has begun; the empty line before it does not count."""
-        return self._held not in (b"", self._empty_line)
-
-    def feed(self, data: bytes) -> bytes | None:
-        """
-        Return the next whole head, start line to empty line, or None if more must come.
-
-        What followed the head is then in `rest`; feed it again when the body is over.
-
-        Raises:
-            MalformedRequest: no legal head begins like this.
-            TargetTooLong: the request line exceeds LINE_LIMIT.
-            HeadTooLarge: the head exceeds HEAD_LIMIT or FIELD_LIMIT.
-        """
-        held = self._held
-        if held:
-            held += data
-        found = held or data
-        start = len(self._empty_line) if found.startswith(self._empty_line) else 0
-        end = found.find(b"\r\n\r\n", max(self._judged - 3, 0)) + 4
-        if (
-            end < 4
-            or end - start > HEAD_LIMIT
-            or found.count(b"\n", start, end) > FIELD_LIMIT + 2
-            or found.find(b"\n", start, start + LINE_LIMIT) < 0
-        ):
-            self._judge(found, start)
-            if not held:
-                held += data
-            return None
-        self.rest = bytes(found[end:])
-        head = bytes(found[start:end])
-        held.clear()
-        self._judged = self._lines = 0
-        return head
-
-    def _judge(self, found: bytes | bytearray, start: int) -> None:
-        """Raise what the first wrong byte deserves, wherever the reads were cut."""
-        cut, over = self._over(found, start)
-        if not self._opening.match(found):
-            raise self._malformed("this does not begin like HTTP/1.1")
-        if ILLEGAL.search(found, max(self._judged - 1, 0), cut):
-            raise self._malformed("a control byte, or a CR or LF that is not a CRLF, in the head")
-        line_end = found.find(b"\n", start, cut)
-        # Once, when it has just become complete: it may be long, and reads may be short.
-        if line_end >= self._judged and not self._start_line.match(found, start):
-            raise self._malformed("the first line is not one of HTTP/1.1")
-        if over is not None:
-            raise over
-        self._judged = len(found)
-
-    def _over(self, found: bytes | bytearray, start: int) -> tuple[int, GatewayError | None]:
-        """Return where the first limit is passed, and what to say then."""
-        size = len(found)
-        if size - start > LINE_LIMIT and found.find(b"\n", start, start + LINE_LIMIT) < 0:
-            error = self._line_too_long(f"the first line is longer than {LINE_LIMIT} bytes")
-            return start + LINE_LIMIT, error
-        cut = min(size, start + HEAD_LIMIT)
-        self._lines += found.count(b"\n", self._judged)
-        if self._lines > FIELD_LIMIT and (many := TOO_MANY.match(found, start, cut)):
-            return many.end(), self._too_large(f"the head has more than {FIELD_LIMIT} fields")
-        if size > cut:
-            return cut, self._too_large(f"the head is longer than {HEAD_LIMIT} bytes")
-        return size, None
-
-
-class ResponseReader(HeadReader):
-    """
-    Cut response heads, interim ones too, out of what one upstream sends.
-
-    As HeadReader, but `feed` raises UpstreamProtocolError and nothing else.
-    """
-
-    __slots__ = ()
-
-    _empty_line = b""
-    _opening = re.compile(rb"H|\Z")
-    _start_line = STATUS_LINE
-    _malformed = UpstreamProtocolError
-    _line_too_long = UpstreamProtocolError
-    _too_large = UpstreamProtocolError
 
 
 class Head:
@@ -259,23 +129,22 @@ def read_request(raw: bytes) -> RequestHead:
         ExpectationFailed: it expects something other than 100-continue.
         UnsupportedMedia: its body has a content coding.
     """
-    line = REQUEST_LINE.match(raw)
-    if line is None:
-        raise MalformedRequest("the request line is not one of HTTP/1.1")
-    method, target, version = line.groups()
-    headers = _fields(raw, line.end(), MalformedRequest)
+    end = raw.find(b"\n") + 1
+    method, target, version = _request_line(raw[:end])
+    headers = _fields(raw, end, MalformedRequest)
     if version != b"1.1" and version != b"1.0":
         raise VersionNotSupported("this server speaks HTTP/1.1")
     if method in REFUSED_METHODS:
         raise NotImplementedHere("this server has neither CONNECT nor TRACE")
     authority, path, query = _split_target(method, target)
     http10 = version == b"1.0"
-    head = RequestHead(method.decode(), path.decode(), query.decode(), headers, http10=http10)
+    head = RequestHead(method.decode(), path, query, headers, http10=http10)
     _refuse_repeated(head, MalformedRequest)
     _check_host(head, authority)
     _read_request_framing(head)
     _read_connection(head)
-    _hear_second_opinion(head, method, target)
+    decisive = tuple([_without_length(field) for field in head.headers if field[0] in DECISIVE])
+    _hear_second_opinion(method, target, version, decisive)
     return head
 
 
@@ -305,14 +174,22 @@ def read_response(raw: bytes, *, method: str) -> ResponseHead:
     return head
 
 
+@lru_cache(MEMORY)
+def _request_line(line: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return method, target and version."""
+    match = REQUEST_LINE.fullmatch(line)
+    if match is None:
+        raise MalformedRequest("the request line is not one of HTTP/1.1")
+    method, target, version = match.groups()
+    return method, target, version
+
+
 def _fields(raw: bytes, start: int, refuse: type[GatewayError]) -> Fields:
     """Return the fields, if every line from `start` to the empty one is exactly a field."""
-    found = FIELD.findall(raw, start)
-    # FIELD matches whole lines only, so as many matches as lines means that none was
-    # skipped; the two others are the first and the empty one.
-    if len(found) != raw.count(b"\n") - 2 or not raw.endswith(b"\r\n\r\n"):
+    found = fields(raw, start)
+    if found is None:
         raise refuse("a field line is not one of HTTP/1.1")
-    return [(name.lower(), value.rstrip()) for name, value in found]
+    return found
 
 
 def _refuse_repeated(head: Head, refuse: type[GatewayError]) -> None:
@@ -326,10 +203,11 @@ def _refuse_repeated(head: Head, refuse: type[GatewayError]) -> None:
             seen.add(name)
 
 
-def _split_target(method: bytes, target: bytes) -> tuple[bytes, bytes, bytes]:
+@lru_cache(MEMORY)
+def _split_target(method: bytes, target: bytes) -> tuple[bytes, str, str]:
     """Return authority (b"" unless in absolute form), path and query (RFC 9112 §3.2)."""
     if target == b"*" and method == b"OPTIONS":
-        return b"", target, b""
+        return b"", "*", ""
     authority = b""
     if not target.startswith(b"/") and (absolute := ABSOLUTE_FORM.fullmatch(target)):
         authority, target = absolute.groups()
@@ -341,7 +219,7 @@ def _split_target(method: bytes, target: bytes) -> tuple[bytes, bytes, bytes]:
     path, query = origin.groups(b"")
     if b"%" in path and BAD_ESCAPE.search(path):
         raise MalformedRequest("a % in the path does not begin an escape")
-    return authority, path, query
+    return authority, path.decode(), query.decode()
 
 
 def _check_host(head: RequestHead, authority: bytes) -> None:
@@ -358,6 +236,7 @@ def _check_host(head: RequestHead, authority: bytes) -> None:
         head._first[b"host"] = authority
 
 
+@lru_cache(MEMORY)
 def _check_authority(authority: bytes) -> None:
     match = HOST.fullmatch(authority)
     if match is None:
@@ -432,16 +311,24 @@ def _read_response_framing(head: ResponseHead, method: str) -> None:
     )
 
 
-def _hear_second_opinion(head: RequestHead, method: bytes, target: bytes) -> None:
+def _without_length(field: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+    """Return the field as h11 hears it: no two bodies are as long, and the digits were judged."""
+    return (b"content-length", b"0") if field[0] == b"content-length" else field
+
+
+@lru_cache(MEMORY)
+def _hear_second_opinion(
+    method: bytes, target: bytes, version: bytes, fields: tuple[tuple[bytes, bytes], ...]
+) -> None:
     """Let h11 judge what routes and frames the request, and go on only if it agrees.
 
     h11 gets the request as we have read it, not its bytes: the lines were split more
     strictly than h11 does, and doing it twice made the dearest part of a request.
     """
-    fields = [field for field in head.headers if field[0] in DECISIVE]
-    version = b"1.0" if head.http10 else b"1.1"
     try:
-        seen = h11.Request(method=method, target=target, headers=fields, http_version=version)
+        seen = h11.Request(
+            method=method, target=target, headers=list(fields), http_version=version
+        )
     except h11.LocalProtocolError as error:
         # Its text quotes the bytes, credentials among them: it stays out of ours.
         raise MalformedRequest("the request is not legal HTTP/1.1") from error

@@ -27,7 +27,7 @@ from gateway.errors import (
 )
 from gateway.exchange import Exchange
 from gateway.guard import ResponseHead
-from gateway.http1 import Request
+from gateway.host import Request
 from gateway.hub import Hub
 from gateway.logs import Log, RequestRecord
 from gateway.metrics import Metrics

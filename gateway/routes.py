@@ -12,7 +12,7 @@ from gateway.config import Config, Model
 from gateway.dialects import openai
 from gateway.errors import ClientError, GatewayError, MethodNotAllowed, ModelNotFound, RouteNotFound
 from gateway.guard import RequestHead
-from gateway.http1 import MAX_UNWANTED, Request
+from gateway.host import MAX_UNWANTED, Request
 from gateway.logs import RequestRecord
 from gateway.provider import Provider
 from gateway.relay import Desk, Order

@@ -24,7 +24,8 @@ from gateway.admin import Admin
 from gateway.config import Config
 from gateway.errors import GatewayError, UpstreamUnavailable
 from gateway.guard import RequestHead
-from gateway.http1 import OVERLOAD_ANSWERS, Host, HttpConnection, Route
+from gateway.host import OVERLOAD_ANSWERS, Host, Route
+from gateway.http1 import HttpConnection
 from gateway.hub import Hub
 from gateway.logs import Log, RequestRecord, bridged
 from gateway.metrics import Key, Metrics

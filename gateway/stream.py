@@ -24,7 +24,7 @@ from gateway.errors import (
 )
 from gateway.eventlog import State
 from gateway.guard import ResponseHead
-from gateway.http1 import Request
+from gateway.host import Request
 from gateway.hub import TRIM_AT
 from gateway.relay import Desk, Job, Order
 from gateway.reply import Reply

@@ -3,7 +3,7 @@
 from gateway.dialects import openai
 from gateway.errors import GatewayError, UpstreamProtocolError
 from gateway.guard import ResponseHead
-from gateway.http1 import Request
+from gateway.host import Request
 from gateway.relay import Desk, Job, Order
 from gateway.reply import Reply
 

@@ -14,9 +14,11 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Protocol, cast
 
+from gateway._sseparse import Intake
 from gateway.errors import GatewayError, UpstreamProtocolError, UpstreamUnavailable
 from gateway.flow import Valve
-from gateway.guard import MAX_INTERIM, ResponseHead, ResponseReader, read_response
+from gateway.guard import MAX_INTERIM, ResponseHead, read_response
+from gateway.heads import ResponseReader
 
 
 class Phase(Enum):
@@ -36,12 +38,12 @@ class Sink(Protocol):
         """The connection is gone: None after a clean end of file, else why."""
 
 
-class UpstreamConnection(asyncio.Protocol):
+class UpstreamConnection(Intake, asyncio.Protocol):
     """One connection to a provider."""
 
     __slots__ = (
         "_answered", "_early", "_fate", "_head", "_interim", "_loop", "_method", "_on_idle_lost",
-        "_phase", "_reader", "_sink", "_transport", "idle_since", "used", "valve",
+        "_phase", "_reader", "_transport", "idle_since", "used", "valve",
     )  # fmt: skip
 
     def __init__(
@@ -62,7 +64,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._head: asyncio.Future[ResponseHead] | None = None
         self._answered = False  # at least one byte came back
         self._interim = 0
-        self._sink: Sink | None = None
         self._early = b""  # body bytes that came before the sink
         self._fate: GatewayError | None = None  # how the connection ended
 
@@ -104,12 +105,12 @@ class UpstreamConnection(asyncio.Protocol):
 
     def deliver(self, sink: Sink) -> None:
         """Give the body to `sink` from now on, beginning with what has come already."""
-        self._sink = sink
+        self.sink = sink
         early, self._early = self._early, b""
         if early:
             sink.data(early)
-        if self._phase is Phase.DEAD and self._sink is sink:
-            self._sink = None
+        if self._phase is Phase.DEAD and self.sink is sink:
+            self.sink = None
             sink.lost(self._fate)
 
     def fail(self, error: GatewayError) -> None:
@@ -121,14 +122,14 @@ class UpstreamConnection(asyncio.Protocol):
         """Make the connection ready for another exchange: this one ended cleanly."""
         if self._phase is not Phase.DEAD and self.valve is not None:
             self._phase = Phase.IDLE
-            self._sink = self._head = None
+            self.sink = self._head = None
             # The last bytes may have come while its reader was full; the next exchange reads.
             self.valve.resume()
 
     def abort(self) -> None:
         """Drop the connection at once.  May be called twice."""
         self._phase = Phase.DEAD
-        self._sink = None
+        self.sink = None
         if self._transport is not None:
             self._transport.abort()
 
@@ -139,10 +140,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport = transport = cast(asyncio.Transport, transport)
         self.valve = Valve(transport)
 
-    def data_received(self, data: bytes) -> None:
-        if self._sink is not None:
-            self._sink.data(data)
-        elif self._phase is Phase.HEAD:
+    def take(self, data: bytes) -> None:
+        """Take what comes while nobody wants a body; all else goes past here, to the sink."""
+        if self._phase is Phase.HEAD:
             self._answered = True
             self._read_head(data)
         elif self._phase is Phase.BODY:
@@ -201,8 +201,8 @@ class UpstreamConnection(asyncio.Protocol):
             future, self._head = self._head, None
             if future is not None and not future.done():
                 future.set_exception(error or UpstreamUnavailable(CLOSED_EARLY, kind="reset"))
-        elif self._sink is not None:
-            sink, self._sink = self._sink, None
+        elif self.sink is not None:
+            sink, self.sink = self.sink, None
             sink.lost(error)
 
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from gateway.errors import GatewayError, Overloaded, RouteNotFound
 from gateway.guard import RequestHead
-from gateway.http1 import Host, HttpConnection, Request
+from gateway.host import Host, Request
+from gateway.http1 import HttpConnection
 from gateway.reply import Reply
 from tests.fakes import FakeLoop, FakeTransport
 

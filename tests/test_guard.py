@@ -1,6 +1,7 @@
 """The guard: one verdict for one sequence of bytes, and only what RFC 9112 has gets through."""
 
 import contextlib
+import functools
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -23,17 +24,13 @@ from gateway.errors import (
     VersionNotSupported,
 )
 from gateway.guard import (
-    FIELD_LIMIT,
-    HEAD_LIMIT,
-    LINE_LIMIT,
     Head,
-    HeadReader,
     RequestHead,
     ResponseHead,
-    ResponseReader,
     read_request,
     read_response,
 )
+from gateway.heads import FIELD_LIMIT, HEAD_LIMIT, LINE_LIMIT, HeadReader, ResponseReader
 
 
 DOCUMENTED = (
@@ -467,16 +464,22 @@ def test_a_head_is_read_only_if_it_is_exactly_one(tail):
 
 
 def test_h11_may_still_refuse_and_must_agree():
-    head = guard.read_request(request())
-    guard._hear_second_opinion(head, b"POST", b"/")
-    length = (b"content-length", b"1")
-    head.headers += [length, length]  # h11 takes them for one
+    judge = functools.partial(guard._hear_second_opinion, b"POST", b"/", b"1.1")
+    host, length = (b"host", b"h"), (b"content-length", b"1")
+    judge((host, length))
     with pytest.raises(MalformedRequest, match="two ways"):
-        guard._hear_second_opinion(head, b"POST", b"/")
-    head.headers += [(b"upgrade", b"secret\0")]
+        judge((host, length, length))  # h11 takes them for one
     with pytest.raises(MalformedRequest, match="not legal") as caught:
-        guard._hear_second_opinion(head, b"POST", b"/")
+        judge((host, (b"upgrade", b"secret\0")))
     assert "secret" not in str(caught.value)
+
+
+def test_what_was_refused_once_is_refused_again():
+    for _ in range(2):
+        with pytest.raises(MalformedRequest):
+            read_request(request(line="GET /%zz HTTP/1.1"))
+        with pytest.raises(MalformedRequest):
+            read_request(request(host="Host: a,a\r\n"))
 
 
 # Upstreams.

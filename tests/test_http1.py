@@ -3,8 +3,9 @@
 import orjson
 import pytest
 
-from gateway.guard import FIELD_LIMIT, LINE_LIMIT
-from gateway.http1 import OVERLOAD_ANSWERS, PIPELINE_LIMIT
+from gateway.heads import FIELD_LIMIT, LINE_LIMIT
+from gateway.host import OVERLOAD_ANSWERS
+from gateway.http1 import PIPELINE_LIMIT
 from tests.fake_client import MAX_BODY, FakeClient, Site, get, post
 
 

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from gateway.http1 import MAX_UNWANTED
+from gateway.host import MAX_UNWANTED
 from gateway.routes import MAX_BODY, SHOWN_NAME
 from tests.stand import Stand
 

@@ -1,0 +1,183 @@
+# From a batch to whoever reads it.
+
+cdef class Entries:
+    """The batches of a log, in order; `eventlog.EventLog` adds how it begins and ends.
+
+    Entries are numbered 1, 2, 3 …; a cursor is the number of the last entry a reader has.
+    """
+
+    cdef:
+        readonly long long tail     # number of the last entry
+        readonly long long base     # number of the last entry that was trimmed
+        readonly Py_ssize_t held    # bytes not yet trimmed
+        public bint closed          # nothing may be appended any more
+        list _batches               # oldest first, without gaps
+
+    def __cinit__(self, *args, **kwargs):
+        self._batches = []
+
+    def append(self, Batch batch not None):
+        """Add the next entries.
+
+        Raises:
+            ValueError: the log is closed, or their numbers do not follow its tail.
+        """
+        self._append(batch)
+
+    cdef int _append(self, Batch batch) except -1:
+        if self.closed:
+            raise ValueError("the log is closed")
+        if batch.first != self.tail + 1:
+            raise ValueError(f"entry {batch.first} does not follow {self.tail}")
+        self._batches.append(batch)
+        self.tail += batch.count
+        self.held += PyBytes_GET_SIZE(batch.data)
+        return 0
+
+    def after(self, long long cursor):
+        """Return the batches after `cursor`, which is the end of a batch, oldest first."""
+        return [batch for batch in self._batches if (<Batch>batch).first > cursor]
+
+    def trim(self, long long cursor):
+        """Forget the batches up to `cursor`, which is the end of one: every reader has them."""
+        if cursor > self.base:
+            self._batches = self.after(cursor)
+            self.held = sum([len((<Batch>batch).data) for batch in self._batches])
+            self.base = cursor
+
+
+@final
+cdef class Outlet:
+    """The body of one streamed answer: each piece is framed, and put in one write.
+
+    `put` takes bytes for the client.  The first piece is preceded by `head`.  `cursor` is
+    the last entry written; it is kept by whoever writes.
+    """
+
+    cdef:
+        public long long cursor
+        public bint paused          # the client takes nothing more for now
+        readonly long long sent     # bytes so far, before framing
+        object _put
+        bytes _head                 # None once it is out
+        bint _chunked
+
+    def __init__(self, put, bytes head not None, bint chunked):
+        self._put = put
+        self._head = head
+        self._chunked = chunked
+
+    def write(self, bytes data not None):
+        """Write a piece, which is not empty."""
+        self._write(data)
+
+    def end(self, bytes data not None):
+        """Write the last piece, which may be empty, and what ends the body."""
+        cdef bytes piece = data
+        if self._chunked:
+            piece = (chunk(data) if data else b"") + b"0\r\n\r\n"
+        self._emit(data, piece)
+
+    cdef int _write(self, bytes data) except -1:
+        return self._emit(data, chunk(data) if self._chunked else data)
+
+    cdef int _emit(self, bytes data, bytes piece) except -1:
+        self.sent += PyBytes_GET_SIZE(data)
+        if self._head is not None:
+            piece, self._head = self._head + piece, None
+        self._put(piece)
+        return 0
+
+    cdef int _offer(self, Batch batch) except -1:
+        """Write the newest entries, and return 1, if all before them are written."""
+        if self.paused or batch.first != self.cursor + 1:
+            return 0
+        self._write(batch.data)
+        self.cursor += batch.count
+        return 1
+
+
+@final
+cdef class Tap:
+    """The short way of an event: what an upstream sent goes to the log and to each reader.
+
+    Only while it is `flowing`, and nothing is to be decided: a batch is appended to `log`
+    and written through the `outlet` of each reader, without a step of Python.  All else
+    is handed on: to `attend(batch, now)` before it flows and when the parser wants
+    attention; to `pump()` when a reader was left behind or the log holds more than `room`
+    bytes.  `clock` is read twice for each delivery; `lost` is what the sink of an
+    upstream's connection must have besides `data`.
+    """
+
+    cdef:
+        public bint flowing
+        readonly object lost
+        EventParser _parser
+        Entries _log
+        list _readers               # the hub's own, so that it is always as it stands
+        Py_ssize_t _room
+        object _clock
+        object _attend
+        object _pump
+
+    def __init__(
+        self,
+        EventParser parser not None,
+        Entries log not None,
+        list readers not None,
+        *,
+        Py_ssize_t room,
+        clock,
+        attend,
+        pump,
+        lost,
+    ):
+        self._parser = parser
+        self._log = log
+        self._readers = readers
+        self._room = room
+        self._clock = clock
+        self._attend = attend
+        self._pump = pump
+        self.lost = lost
+
+    def data(self, bytes data not None):
+        """Take what the upstream sent."""
+        self._data(data)
+
+    cdef int _data(self, bytes data) except -1:
+        cdef bint behind = False
+        now = self._clock()
+        batch = self._parser.feed(data, now)
+        if not self.flowing or self._parser.attention:
+            self._attend(batch, now)
+        elif batch is not None:
+            self._log._append(batch)
+            for reader in self._readers:
+                outlet = reader.outlet
+                if outlet is None or not (<Outlet>outlet)._offer(batch):
+                    behind = True
+            if behind or self._log.held > self._room:
+                self._pump()
+            self._parser.sent(self._clock())
+        return 0
+
+
+cdef class Intake:
+    """The compiled end of an upstream's connection: what came goes to its `sink`.
+
+    A step of Python for each event would cost more than the event.  Without a sink it
+    goes to `take(data)`, which the connection has.
+    """
+
+    cdef public object sink
+
+    def data_received(self, bytes data not None):
+        """Take what the socket gave, as asyncio.Protocol says."""
+        sink = self.sink  # held here: it may be replaced while it takes this
+        if type(sink) is Tap:
+            (<Tap>sink)._data(data)
+        elif sink is not None:
+            sink.data(data)
+        else:
+            self.take(data)

@@ -1,0 +1,99 @@
+"""What all connections of one listener share, and what they hand to the routes."""
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+from wsgiref.handlers import format_date_time
+
+from gateway.errors import ClientError, GatewayError
+from gateway.guard import RequestHead
+from gateway.reply import Reply
+from gateway.roster import Roster
+
+
+# Bytes of a body that nobody wants, read only to keep the connection.
+MAX_UNWANTED = 64 * 1024
+# Connections above the limit that are told why, where there are descriptors enough.
+OVERLOAD_ANSWERS = 256
+
+
+class Request:
+    """One complete request."""
+
+    __slots__ = ("body", "client", "head", "id", "received")
+
+    def __init__(
+        self, head: RequestHead, body: bytes, *, id: str, client: str, received: float
+    ) -> None:
+        self.head = head
+        self.body = body
+        self.id = id
+        self.client = client  # address, for the log
+        self.received = received  # when its last byte was here; seconds of Host.clock
+
+
+class Route(Protocol):
+    """What a head leads to, known before its body is read."""
+
+    @property
+    def max_body(self) -> int:
+        """Bytes of body this route takes."""
+
+    @property
+    def refusal(self) -> ClientError | None:
+        """What it will answer whatever the body is, if that is certain already."""
+
+    def handle(self, request: Request, reply: Reply) -> None:
+        """Answer, now or later, through `reply`; a GatewayError raised here is its answer."""
+
+
+class Connection(Protocol):
+    """What a host asks of each of its connections."""
+
+    def retire(self) -> None:
+        """Close now if no request is under way, else after the answer."""
+
+    def abort(self) -> None:
+        """Drop the connection and what is unsent."""
+
+
+class Host:
+    """What all connections of one listener share."""
+
+    def __init__(
+        self,
+        route: Callable[[RequestHead], Route],
+        *,
+        limit: int,
+        spare: int = OVERLOAD_ANSWERS,
+        request_id: Callable[[], str],
+        on_refused: Callable[[GatewayError, RequestHead | None, str, str], None],
+        on_crash: Callable[[Exception], None],
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.route = route  # raises ClientError
+        self.limit = limit  # connections above which new ones are told 503
+        self.spare = spare  # of these, so many at once; any more are dropped
+        self.request_id = request_id
+        # A request never reached its route: why, its head if there is one, id, client.
+        self.on_refused = on_refused
+        self.on_crash = on_crash  # a defect of ours: the client gets a bare 500
+        self.clock = clock
+        self.draining = False
+        self.connections: Roster[Connection] = Roster()
+        self._wall = wall
+        self._date = (0, b"")  # second, field
+
+    def date(self) -> bytes:
+        """Return the Date field (RFC 9110 §6.6.1), rendered once a second."""
+        second = int(self._wall())
+        if second != self._date[0]:
+            self._date = (second, b"date: " + format_date_time(second).encode() + b"\r\n")
+        return self._date[1]
+
+    def drain(self) -> None:
+        """Give up keep-alive: idle connections close now, busy ones after their answer."""
+        self.draining = True
+        for connection in self.connections:
+            connection.retire()
