@@ -5,15 +5,22 @@
      ├─ BindError                   a listener cannot be opened; exit status 69
      ├─ ClientError                 400  the client's request is at fault
      │   ├─ MalformedRequest        400  not HTTP as RFC 9112 has it; the connection closes
+     │   ├─ InvalidApiKey           401  invalid_api_key
+     │   ├─ Forbidden               403  known, and still not allowed
      │   ├─ RouteNotFound           404
+     │   ├─ LogNotFound             404  no such log, or not this caller's
      │   ├─ ModelNotFound           404  model_not_found
-     │   ├─ MethodNotAllowed        405  carries Allow
+     │   ├─ MethodNotAllowed        405
      │   ├─ RequestTimeout          408
+     │   ├─ Conflict                409  the log does not stand as the request presumes
+     │   ├─ CursorGone              410  cursor_gone: what follows it is not kept any more
      │   ├─ RequestTooLarge         413  request_too_large
      │   ├─ TargetTooLong           414
      │   ├─ UnsupportedMedia        415
      │   ├─ ExpectationFailed       417
      │   ├─ Misdirected             421  the Host is not one of ours
+     │   ├─ Unprocessable           422  a key of idempotency used for another request
+     │   ├─ UpgradeRequired         426  this path speaks WebSocket, version 13
      │   ├─ HeadTooLarge            431
      │   ├─ NotImplementedHere      501
      │   └─ VersionNotSupported     505
@@ -55,6 +62,7 @@ class GatewayError(Exception):
         self.param = param
         self.retry_after: int | None = None  # seconds, where waiting helps
         self.media = b"application/json"  # content type of `payload`
+        self.fields = b""  # field lines that the answer carries besides its own
 
     def body(self) -> dict[str, object]:
         """Return the OpenAI error object, `{"error": {...}}`."""
@@ -99,11 +107,38 @@ class MalformedRequest(ClientError):
     code = "malformed_request"
 
 
+class InvalidApiKey(ClientError):
+    """Nobody is known by the credential, or none was sent; the words are always the same."""
+
+    status = 401
+    type = "authentication_error"
+    code = "invalid_api_key"
+
+    def __init__(self) -> None:
+        super().__init__("a valid API key is required")
+        self.fields = b"www-authenticate: Bearer\r\n"
+
+
+class Forbidden(ClientError):
+    """The caller may not do this from here."""
+
+    status = 403
+    type = "permission_error"
+    code = "forbidden"
+
+
 class RouteNotFound(ClientError):
     """No route has this path."""
 
     status = 404
     code = "not_found"
+
+
+class LogNotFound(ClientError):
+    """No log has this id, or this caller may not know of it."""
+
+    status = 404
+    code = "stream_not_found"
 
 
 class ModelNotFound(ClientError):
@@ -121,7 +156,7 @@ class MethodNotAllowed(ClientError):
 
     def __init__(self, message: str, *, allow: str) -> None:
         super().__init__(message)
-        self.allow = allow  # the value of the Allow field
+        self.fields = b"allow: " + allow.encode() + b"\r\n"
 
 
 class RequestTimeout(ClientError):
@@ -129,6 +164,20 @@ class RequestTimeout(ClientError):
 
     status = 408
     code = "request_timeout"
+
+
+class Conflict(ClientError):
+    """The log is not as the request presumes: closed, of another type, further on."""
+
+    status = 409
+    code = "conflict"
+
+
+class CursorGone(ClientError):
+    """What follows the cursor is not kept any more, or it is of another log."""
+
+    status = 410
+    code = "cursor_gone"
 
 
 class RequestTooLarge(ClientError):
@@ -164,6 +213,24 @@ class Misdirected(ClientError):
 
     status = 421
     code = "misdirected_request"
+
+
+class Unprocessable(ClientError):
+    """An idempotency key came with another request than before."""
+
+    status = 422
+    code = "idempotency_key_reused"
+
+
+class UpgradeRequired(ClientError):
+    """The path speaks WebSocket, in the one version that is a standard."""
+
+    status = 426
+    code = "upgrade_required"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.fields = b"upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n"
 
 
 class HeadTooLarge(ClientError):

@@ -15,7 +15,7 @@ from http import HTTPStatus
 from typing import Protocol
 
 from gateway._sseparse import Outlet
-from gateway.errors import GatewayError, MethodNotAllowed
+from gateway.errors import GatewayError
 
 
 STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
@@ -102,9 +102,7 @@ class Reply:
                 error.retry_after,
                 error.retry_after * 1000,
             )
-        if isinstance(error, MethodNotAllowed):
-            fields += b"allow: " + error.allow.encode() + b"\r\n"
-        self.send(error.status, error.payload(), type=error.media, fields=fields)
+        self.send(error.status, error.payload(), type=error.media, fields=fields + error.fields)
 
     def start(self, status: int, fields: bytes) -> Outlet:
         """Begin a stream and return where to write it; its head goes out with its first piece."""
