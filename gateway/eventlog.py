@@ -1,21 +1,31 @@
-"""The log of one generation: append-only, closed once, for good.
+"""A log: append-only, closed once, for good.
 
 A log is OPEN until it closes in exactly one of four states, with a reason:
 
-    FINISHED     the dialect's terminal event came
+    FINISHED     the dialect's terminal event came; a channel's writer closed it
     CANCELLED    stop, disconnect
     FAILED       upstream_error, timeout, protocol
     INTERRUPTED  truncated, shutdown
 
 Entries are numbered 1, 2, 3 …; a cursor is the number of the last entry a reader
-has, so a reader that has nothing stands at 0.  What every reader has may be
-trimmed.  No clock, no socket: the hub decides when, readers decide how.
+has, so a reader that has nothing stands at 0.  Outside it is written with the log's
+epoch, so that a log which was lost and made anew is never taken for the old one.  No
+clock, no socket: the hub decides when, readers decide how.
 """
 
+import re
 from enum import Enum
+from typing import Final
 
-from gateway._sseparse import Entries
-from gateway.errors import GatewayError
+from gateway._sseparse import Batch, Entries
+from gateway.errors import ClientError, CursorGone, GatewayError
+
+
+# What a reader may say in place of a cursor (Durable Streams): all there is, only what comes.
+START: Final = "-1"
+NOW: Final = "now"
+
+_CURSOR = re.compile(r"([a-z2-7]{8})_([0-9]{16})")
 
 
 class State(Enum):
@@ -27,15 +37,43 @@ class State(Enum):
 
 
 class EventLog(Entries):
-    """The entries of one generation, in batches as they came."""
+    """The entries of one log, in batches as they came."""
 
-    __slots__ = ("fault", "id", "reason", "state")
+    __slots__ = ("epoch", "fault", "id", "reason", "state", "subject")
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, epoch: str, *, subject: str = "") -> None:
         self.id = id
+        self.epoch = epoch  # 8 characters of base32, drawn for each incarnation
+        self.subject = subject  # who may read it; "": whoever knows its id
         self.state = State.OPEN
         self.reason = ""  # why it closed; one of the words of the module docstring
         self.fault: GatewayError | None = None  # the error it closed with
+
+    def cursor(self, number: int) -> str:
+        """Return how entry `number` is called outside: "everything strictly after this"."""
+        return f"{self.epoch}_{number:016d}"
+
+    def locate(self, cursor: str) -> int:
+        """Return the number that `cursor` stands for.
+
+        Raises:
+            CursorGone: entries after it were trimmed, or it is of another log.
+            ClientError: it is no cursor.
+        """
+        if cursor == START:
+            return self.base
+        if cursor == NOW:
+            return self.tail
+        match = _CURSOR.fullmatch(cursor)
+        if match is None or (match[1] == self.epoch and int(match[2]) > self.tail):
+            raise ClientError("this is no cursor of this log", param="offset")
+        if match[1] != self.epoch or int(match[2]) < self.base:
+            raise CursorGone("what follows this cursor is not kept any more")
+        return int(match[2])
+
+    def visible(self, cursor: int, subject: str) -> list[Batch]:
+        """Return the batches after `cursor` that `subject` may see, oldest first."""
+        return self.after(cursor)
 
     def close(self, state: State, reason: str, fault: GatewayError | None = None) -> bool:
         """Close the log; say whether this call did it.  The first to close decides the state."""
@@ -44,3 +82,9 @@ class EventLog(Entries):
         self.state, self.reason, self.fault = state, reason, fault
         self.closed = True
         return True
+
+
+def epoch_of(cursor: str) -> str:
+    """Return the epoch in a cursor, "" if it is none: which log it belongs to."""
+    match = _CURSOR.fullmatch(cursor)
+    return match[1] if match else ""

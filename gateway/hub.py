@@ -1,32 +1,43 @@
-"""Live logs: who fills each, who reads it, and what one means for the other.
+"""Live logs: who fills each, who reads it, and how long it is kept.
 
 A reader has no queue.  It is a cursor: it is woken when there is more, takes what
 it can from the log, and says how far it got.  A producer never waits for a reader,
-except where the bytes that nobody has read yet reach LOG_HIGH.
+except where what a reader has not taken yet fills the log.
+
+A closed log stays for a while, for whoever comes back; when all logs together grow too
+large, the one that closed first goes first.
 """
 
+import asyncio
+import base64
 import os
+from collections import OrderedDict
 from typing import Protocol
 
 from gateway._sseparse import Batch, Outlet
+from gateway.alarm import Alarm
 from gateway.errors import GatewayError
-from gateway.eventlog import EventLog, State
+from gateway.eventlog import EventLog, State, epoch_of
 
 
-# Unread bytes above which the upstream is paused: minutes of text, yet a thousand
-# clients that stopped reading cannot fill a small machine.
-LOG_HIGH = 1024 * 1024
-# …and below which it goes on, so that it does not flap at the border.
-LOG_LOW = LOG_HIGH // 2
-
+# Bytes of one log: hours of text.  Above it the oldest entries go, as far as all its readers
+# have them; if they have not, the producer waits (design §8).
+LOG_CAP = 8 * 1024 * 1024
+# Bytes of an open log when all of them together are too many.
+TIGHT_CAP = 256 * 1024
+# What a closed log costs besides its bytes: some objects, and its places in dictionaries.
+LOG_COST = 2 * 1024
+# Bytes of all logs (design §8).
+ALL_LOGS = 512 * 1024 * 1024
+# Seconds a closed log is kept (design §8): a phone comes out of its tunnel within that.
+RETAIN = 300.0
+# Seconds between two looks at the size of all logs; in one second no network fills a machine.
+LOOK = 1.0
 
 # Bytes of an id that nobody can guess: whoever knows it may read the log.
 ID_BYTES = 12
-
-
-# Bytes that every reader has, above which they are forgotten: to do so for each event
-# would cost more than the event.
-TRIM_AT = 16 * 1024
+# Bytes of an epoch: 8 characters of base32.
+EPOCH_BYTES = 5
 
 
 class Reader(Protocol):
@@ -38,7 +49,11 @@ class Reader(Protocol):
 
     @property
     def outlet(self) -> Outlet | None:
-        """Where the log's own bytes may be written as they come; None: it must be woken."""
+        """Where batches may be written as they come; None: it must be woken."""
+
+    @property
+    def detaches(self) -> bool:
+        """Whether it is of a kind that comes back: then its log waits a while for it."""
 
     def wake(self) -> None:
         """Take what is new: entries, or the end."""
@@ -58,27 +73,37 @@ class Producer(Protocol):
         """Go on reading the upstream."""
 
     def cancel(self, reason: str) -> None:
-        """End the generation now: nobody wants it."""
-
-    def delivered(self) -> None:
-        """The last reader left, with all of a closed log or without."""
+        """End the generation now, and close its log."""
 
 
 class Live:
-    """One log with its producer and its readers."""
+    """One log with its producer, if it is a generation, and its readers."""
 
-    __slots__ = ("_paused", "_producer", "log", "readers")
+    __slots__ = ("_alarm", "_hub", "_paused", "grace", "log", "patience", "producer", "readers")
 
-    def __init__(self, log: EventLog, producer: Producer) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        hub: "Hub",
+        producer: Producer | None = None,
+        *,
+        grace: float | None = 0.0,
+        patience: float = 0.0,
+    ) -> None:
         self.log = log
-        self._producer = producer
+        self.producer = producer  # None: people write it
+        # Seconds it may go on without a reader; None: to its end.
+        self.grace = grace
+        self.patience = patience  # what `grace` becomes with a reader that comes back
         self.readers: list[Reader] = []
+        self._hub = hub
         self._paused = False  # the producer, by us
+        self._alarm: Alarm | None = None  # while it waits for a reader
 
     @property
     def last(self) -> float:
         """When the last entry came, 0 before the first."""
-        return self._producer.last
+        return self.producer.last if self.producer is not None else 0.0
 
     def publish(self, batch: Batch) -> None:
         """Append a batch and wake every reader; `_sseparse.Tap` is the short way of this."""
@@ -86,68 +111,201 @@ class Live:
         self.pump()
 
     def pump(self) -> None:
-        """Wake the readers that lag, and keep the log small."""
+        """Wake the readers that lag, and keep the log within its bounds."""
         for reader in tuple(self.readers):
             if reader.cursor < self.log.tail:
                 reader.wake()
-        if self.log.held > TRIM_AT:
-            self.advanced()
+        if self.log.held > LOG_CAP:
+            self.bound()
 
     def close(self, state: State, reason: str, fault: GatewayError | None = None) -> None:
         """Close the log, once, and let every reader see its end."""
         if self.log.close(state, reason, fault):
+            self._stop_waiting()
             for reader in tuple(self.readers):  # a reader leaves when it has seen the end
                 reader.wake()
+            self._hub.closed(self)
 
     def follow(self, reader: Reader) -> None:
         """Add a reader; it is woken from now on."""
+        self._stop_waiting()
+        if reader.detaches and self.grace is not None:
+            self.grace = max(self.grace, self.patience)
         self.readers.append(reader)
 
-    def advanced(self) -> None:
-        """Forget what every reader has; hold the producer up, or let it go on."""
-        log = self.log
-        log.trim(min([reader.cursor for reader in self.readers], default=log.base))
-        if log.held > LOG_HIGH and not self._paused:
-            self._paused = True
-            self._producer.pause()
-        elif self._paused and log.held < LOG_LOW:
-            self._paused = False
-            self._producer.resume()
-
     def leave(self, reader: Reader) -> None:
-        """Remove a reader; when the last one leaves an open log, its generation is cancelled."""
-        if reader in self.readers:
-            self.readers.remove(reader)
+        """Remove a reader; an open log without one goes on only as long as it may."""
+        if reader not in self.readers:
+            return
+        self.readers.remove(reader)
         if self.readers:
             self.advanced()  # it may be the slow one, for which the producer was paused
-        elif self.log.closed:
-            self._producer.delivered()
-        else:
-            self._producer.cancel("disconnect")
+        elif self.producer is not None and not self.log.closed:
+            self._wait(self.producer)
+
+    def advanced(self) -> None:
+        """Take note that a reader got on: the producer may have waited for that."""
+        if self._paused:
+            self.bound()
+
+    def bound(self, cap: int = LOG_CAP) -> None:
+        """Trim the log to its `cap`, or hold the producer up while its readers need it all."""
+        log, keep = self.log, cap - cap // 4  # not to `cap`, or the next entry would trim again
+        if log.held > cap or self._paused:
+            needed = min([reader.cursor for reader in self.readers], default=log.tail)
+            before = log.base
+            log.trim(min(needed, self._beyond(keep)))
+            self._hub.trims += log.base > before
+        if log.held > cap and not self._paused:
+            self._paused = True
+            if self.producer is not None:
+                self.producer.pause()
+        elif self._paused and log.held <= keep:
+            self._paused = False
+            if self.producer is not None:
+                self.producer.resume()
+
+    def _beyond(self, keep: int) -> int:
+        """Return the cursor up to which entries must go so that `keep` bytes stay."""
+        cursor, surplus = self.log.base, self.log.held - keep
+        for batch in self.log.after(cursor):
+            if surplus <= 0:
+                break
+            surplus -= len(batch.data)
+            cursor = batch.first + batch.count - 1
+        return cursor
+
+    def _wait(self, producer: Producer) -> None:
+        if self.grace == 0:
+            producer.cancel("disconnect")
+        elif self.grace is not None:
+            if self._paused:  # nobody is left to wait for
+                self.bound()
+            loop = self._hub.loop
+            self._alarm = Alarm(loop, self._abandon, loop.time() + self.grace)
+
+    def _abandon(self, now: float) -> None:
+        if self.producer is not None and not self.log.closed:
+            self.producer.cancel("disconnect")
+
+    def _stop_waiting(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
 
 class Hub:
-    """The live logs by id."""
+    """The logs by id."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        retain: float = RETAIN,
+        max_bytes: int = ALL_LOGS,
+    ) -> None:
+        self.loop = loop
+        self.trims = 0  # how often a log lost its oldest entries
+        self.evicted = 0  # closed logs that went before their time
+        self._retain = retain
+        self._max_bytes = max_bytes
         self._live: dict[str, Live] = {}
+        self._by_epoch: dict[str, Live] = {}
+        self._open: set[Live] = set()  # and the closed channels
+        self._kept: OrderedDict[Live, float] = OrderedDict()  # closed ones, until when
+        self._kept_bytes = 0
         self._entropy = b""  # asked of the kernel for many ids at once
+        self._alarm = Alarm(loop, self._look, loop.time() + LOOK)
 
     def __len__(self) -> int:
         return len(self._live)
 
-    def open(self, producer: Producer) -> Live:
+    def open(
+        self,
+        producer: Producer,
+        *,
+        subject: str = "",
+        grace: float | None = 0.0,
+        patience: float = 0.0,
+    ) -> Live:
         """Create an empty log for `producer` to fill, under an id nobody can guess."""
-        log = EventLog("gen_" + self._secret().hex())
-        live = self._live[log.id] = Live(log, producer)
+        log = EventLog("gen_" + self._secret(ID_BYTES).hex(), self.epoch(), subject=subject)
+        return self.add(Live(log, self, producer, grace=grace, patience=patience))
+
+    def add(self, live: Live) -> Live:
+        """Take a log in; another of its id must have been forgotten before."""
+        self._live[live.log.id] = self._by_epoch[live.log.epoch] = live
+        self._open.add(live)
+        self._alarm.sooner(self.loop.time() + LOOK)
         return live
 
-    def _secret(self) -> bytes:
-        if not self._entropy:
-            self._entropy = os.urandom(ID_BYTES * 256)
-        secret, self._entropy = self._entropy[:ID_BYTES], self._entropy[ID_BYTES:]
-        return secret
+    def find(self, id: str) -> Live | None:
+        """Return the log of this id."""
+        return self._live.get(id)
+
+    def of_cursor(self, cursor: str) -> Live | None:
+        """Return the log that a cursor belongs to."""
+        return self._by_epoch.get(epoch_of(cursor))
+
+    def epoch(self) -> str:
+        """Return an epoch that no other log has."""
+        while True:
+            epoch = base64.b32encode(self._secret(EPOCH_BYTES)).decode().lower()
+            if epoch not in self._by_epoch:
+                return epoch
+
+    @property
+    def held(self) -> int:
+        """Bytes of all logs."""
+        return sum(live.log.held for live in self._live.values())
+
+    def closed(self, live: Live) -> None:
+        """Keep a log that has just closed for its time; a channel stays until it is deleted."""
+        if live.producer is None or self._live.get(live.log.id) is not live:
+            return
+        live.producer = None  # it leads to the request, the connection, and more
+        live.log.compact()
+        self._open.discard(live)
+        self._kept[live] = self.loop.time() + self._retain
+        self._kept_bytes += live.log.held + LOG_COST
+        while self._kept_bytes > self._max_bytes:
+            self._evict()
 
     def forget(self, live: Live) -> None:
-        """Drop a log whose generation is over.  May be called twice."""
-        self._live.pop(live.log.id, None)
+        """Drop a log.  May be called twice."""
+        if self._live.get(live.log.id) is live:
+            del self._live[live.log.id]
+            del self._by_epoch[live.log.epoch]
+            self._open.discard(live)
+        if self._kept.pop(live, None) is not None:
+            self._kept_bytes -= live.log.held + LOG_COST
+
+    def close(self) -> None:
+        """Drop everything; nothing rings any more."""
+        self._alarm.cancel()
+        for live in tuple(self._live.values()):
+            self.forget(live)
+
+    def _evict(self) -> None:
+        self.forget(next(iter(self._kept)))
+        self.evicted += 1
+
+    def _look(self, now: float) -> float | None:
+        """Drop what was kept long enough; make room if all logs together are too large."""
+        while self._kept and next(iter(self._kept.values())) <= now:
+            self.forget(next(iter(self._kept)))
+        if not self._live:
+            return None
+        used = sum([live.log.held for live in self._open])
+        while self._kept and used + self._kept_bytes > self._max_bytes:
+            self._evict()
+        if used > self._max_bytes:
+            for live in tuple(self._open):
+                live.bound(TIGHT_CAP)
+        return now + LOOK
+
+    def _secret(self, size: int) -> bytes:
+        if len(self._entropy) < size:
+            self._entropy = os.urandom((ID_BYTES + EPOCH_BYTES) * 256)
+        secret, self._entropy = self._entropy[:size], self._entropy[size:]
+        return secret

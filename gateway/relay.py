@@ -9,12 +9,12 @@ an answer was seen.
 """
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 from gateway.chat import Usage
+from gateway.desk import Desk
 from gateway.errors import (
     GatewayError,
     Overloaded,
@@ -28,12 +28,8 @@ from gateway.errors import (
 from gateway.exchange import Exchange
 from gateway.guard import ResponseHead
 from gateway.host import Request
-from gateway.hub import Hub
-from gateway.logs import Log, RequestRecord
-from gateway.metrics import Metrics
+from gateway.logs import RequestRecord
 from gateway.provider import Provider, passed_back, retry_after
-from gateway.reply import Reply
-from gateway.roster import Roster
 
 
 # Bytes of a provider's error page; nobody reads more of it.
@@ -50,32 +46,13 @@ class Stage(Enum):
     STREAMING = "streaming"
 
 
-class Desk:
-    """What all jobs share."""
-
-    def __init__(
-        self,
-        *,
-        hub: Hub,
-        metrics: Metrics,
-        log: Log,
-        loop: asyncio.AbstractEventLoop,
-        clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
-    ) -> None:
-        self.hub = hub
-        self.metrics = metrics
-        self.log = log
-        self.loop = loop
-        self.clock = clock
-        self.wall = wall
-        self.jobs: Roster[Job] = Roster()
-
-
 class Order:
     """What a route wants of the relay."""
 
-    __slots__ = ("asked", "model", "provider", "route", "wants_usage", "wire")
+    __slots__ = (
+        "asked", "grace", "model", "patience", "provider", "route", "subject", "wants_usage",
+        "wire",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -86,6 +63,9 @@ class Order:
         provider: Provider,
         wants_usage: bool,
         wire: bytes,
+        subject: str = "",
+        grace: float | None = 0.0,
+        patience: float = 0.0,
     ) -> None:
         self.route = route  # a label
         self.asked = asked  # the model as the client calls it, for the log
@@ -93,6 +73,25 @@ class Order:
         self.provider = provider
         self.wants_usage = wants_usage  # the client asked for the usage chunk itself
         self.wire = wire  # the whole request for the provider
+        self.subject = subject  # who asks, and may read the log
+        self.grace = grace  # as hub.Live has it
+        self.patience = patience
+
+
+class Receipt(Protocol):
+    """What a job must know of the answer to its request, when it accounts for it."""
+
+    @property
+    def request_id(self) -> str: ...
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def ended(self) -> bool: ...
+
+    @property
+    def bytes_sent(self) -> int: ...
 
 
 class Job:
@@ -105,7 +104,7 @@ class Job:
         "_usage", "client",
     )  # fmt: skip
 
-    def __init__(self, desk: Desk, order: Order, request: Request, reply: Reply) -> None:
+    def __init__(self, desk: Desk, order: Order, request: Request, reply: Receipt) -> None:
         self.client = request.client
         self._desk = desk
         self._route = order.route
@@ -140,7 +139,8 @@ class Job:
     def cancel(self, reason: str) -> None:
         """End the job: nobody wants its answer.  The provider's connection drops now."""
         self._end = self._end or reason
-        self._desk.metrics.disconnect(self.stage.value)
+        if reason == "disconnect":
+            self._desk.metrics.disconnect(self.stage.value)
         self._interrupt()
 
     def shut_down(self) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Protocol
 
-from gateway._sseparse import Outlet
+from gateway._sseparse import RAW, Outlet
 from gateway.errors import GatewayError
 
 
@@ -104,12 +104,17 @@ class Reply:
             )
         self.send(error.status, error.payload(), type=error.media, fields=fields + error.fields)
 
-    def start(self, status: int, fields: bytes) -> Outlet:
-        """Begin a stream and return where to write it; its head goes out with its first piece."""
+    def start(
+        self, status: int, fields: bytes, *, style: int = RAW, epoch: bytes = b""
+    ) -> Outlet:
+        """Begin a stream and return where to write it; its head goes out with its first piece.
+
+        `style` and `epoch` say how the outlet is to frame batches.
+        """
         self._chunked = not self._http10
         framing = b"transfer-encoding: chunked\r\n" if self._chunked else b""
         head = self._head(status, framing + fields)
-        self._outlet = Outlet(self._wire.write, head, self._chunked)
+        self._outlet = Outlet(self._wire.write, head, self._chunked, style, epoch)
         self._outlet.paused = self._paused
         return self._outlet
 

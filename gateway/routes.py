@@ -9,16 +9,18 @@ from urllib.parse import unquote
 import orjson
 
 from gateway.config import Config, Model
+from gateway.desk import Desk
 from gateway.dialects import openai
 from gateway.errors import ClientError, GatewayError, MethodNotAllowed, ModelNotFound, RouteNotFound
 from gateway.guard import RequestHead
 from gateway.host import MAX_UNWANTED, Request
 from gateway.logs import RequestRecord
 from gateway.provider import Provider
-from gateway.relay import Desk, Order
+from gateway.relay import Order
 from gateway.reply import Reply
 from gateway.stream import Stream
 from gateway.unary import Unary
+from gateway.views.sse import SseView
 
 
 # Bytes of a generation's body: some images in base64 (design §8).
@@ -118,7 +120,12 @@ class Api:
             if model is None:
                 raise _unknown(call.model)
             order = self._order(call, request.head, model, name, below)
-            (Stream if call.stream else Unary)(self._desk, order, request, reply)
+            if not call.stream:
+                Unary(self._desk, order, request, reply)
+                return
+            stream = Stream(self._desk, order, request, reply)
+            SseView(stream.live, reply, self._desk, fields=stream.fields, left=stream.left).attach()
+            stream.begin(order.wire)
 
         return Endpoint(self._desk, name, serve, MAX_BODY)
 

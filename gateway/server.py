@@ -22,6 +22,7 @@ import uvloop
 from gateway import __version__
 from gateway.admin import Admin
 from gateway.config import Config
+from gateway.desk import Desk
 from gateway.errors import GatewayError, UpstreamUnavailable
 from gateway.guard import RequestHead
 from gateway.host import OVERLOAD_ANSWERS, Host, Route
@@ -30,7 +31,6 @@ from gateway.hub import Hub
 from gateway.logs import Log, RequestRecord, bridged
 from gateway.metrics import Key, Metrics
 from gateway.provider import Provider
-from gateway.relay import Desk
 from gateway.resolver import Resolver
 from gateway.routes import Api
 from gateway.sockets import (
@@ -87,7 +87,8 @@ class Server:
             name: Provider(upstream, resolver=self._resolver, metrics=self._metrics, loop=loop)
             for name, upstream in config.upstreams.items()
         }
-        self.desk = Desk(hub=Hub(), metrics=self._metrics, log=log, loop=loop)
+        self._hub = Hub(loop)
+        self.desk = Desk(hub=self._hub, metrics=self._metrics, log=log, loop=loop)
         api = Api(config, self.providers, self.desk)
         limit = connection_limit()
         spare = min(OVERLOAD_ANSWERS, limit // SPARE_SHARE)
@@ -165,6 +166,7 @@ class Server:
         for provider in self.providers.values():
             provider.pool.close()
         self._resolver.close()
+        self._hub.close()
         for tick in self._ticks.values():
             tick.cancel()
         self._notifier.close()

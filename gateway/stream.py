@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Awaitable
 
 from gateway._sseparse import Batch, EventParser, Tap
+from gateway.desk import Desk
 from gateway.dialects import openai
 from gateway.errors import (
     GatewayError,
@@ -25,26 +26,27 @@ from gateway.errors import (
 from gateway.eventlog import State
 from gateway.guard import ResponseHead
 from gateway.host import Request
-from gateway.hub import TRIM_AT
-from gateway.relay import Desk, Job, Order
-from gateway.reply import Reply
-from gateway.views import SseView
+from gateway.hub import LOG_CAP
+from gateway.relay import Job, Order, Receipt
 
 
 # Seconds for the rest of a body after its terminal event, to keep the connection.
 TAIL_TIMEOUT = 1.0
-TRANSPORT = "sse"  # a label
 
 
 class Stream(Job):
-    """The producer of a log."""
+    """The producer of a log.
+
+    Whoever makes one gives the asker its view of `live`, calls `begin`, and calls `left`
+    when the asker sees no more.
+    """
 
     __slots__ = (
-        "_clock", "_metrics", "_outcome", "_parser", "_settled", "_strip_usage", "_tail", "_tap",
-        "live",
+        "_clock", "_left", "_metrics", "_outcome", "_parser", "_settled", "_strip_usage", "_tail",
+        "_tap", "live",
     )  # fmt: skip
 
-    def __init__(self, desk: Desk, order: Order, request: Request, reply: Reply) -> None:
+    def __init__(self, desk: Desk, order: Order, request: Request, reply: Receipt) -> None:
         super().__init__(desk, order, request, reply)
         self._clock = desk.clock
         self._metrics = desk.metrics.for_target(order.model, order.provider.name)
@@ -53,11 +55,11 @@ class Stream(Job):
         self._outcome: asyncio.Future[None] = desk.loop.create_future()
         self._tap: Tap | None = None  # with the parser
         self._settled = False  # the provider's part is over
+        self._left = False  # the asker's is
         self._tail: asyncio.TimerHandle | None = None  # the wait for the body's end
-        self.live = desk.hub.open(self)
-        desk.metrics.stream_started(TRANSPORT)
-        SseView(self.live, reply, desk.loop, self._stream_fields)
-        self.begin(order.wire)
+        self.live = desk.hub.open(
+            self, subject=order.subject, grace=order.grace, patience=order.patience
+        )
 
     # The producer's side, called by the hub.
 
@@ -66,15 +68,21 @@ class Stream(Job):
         """When the last event came, 0 before the first."""
         return self._parser.last if self._parser is not None else 0.0
 
-    def delivered(self) -> None:
-        """Close the books: nobody reads the log any more."""
-        if not self._settled:
-            return
-        if not self._reply.ended and self._end == "finished":
-            self._end = "disconnect"  # the provider was done, a slow client left before
+    def left(self) -> None:
+        """Take note that the asker sees no more: it has its answer, or is gone."""
+        self._left = True
+        if not self._reply.ended and self._end in ("", "finished"):
+            # It is gone: the generation goes on without it, or it was too slow for the end.
             self._desk.metrics.disconnect(self.stage.value)
-        self._desk.metrics.stream_stopped(TRANSPORT)
-        super()._account()
+            if self._end:
+                self._end = "disconnect"
+        if self._settled:
+            super()._account()
+
+    def cancel(self, reason: str) -> None:
+        """End the generation now; whoever reads is told so, and nothing comes after it."""
+        super().cancel(reason)
+        self._close(State.CANCELLED, reason)
 
     def pause(self) -> None:
         """Stop reading the upstream."""
@@ -115,7 +123,7 @@ class Stream(Job):
             parser,
             self.live.log,
             self.live.readers,
-            room=TRIM_AT,
+            room=LOG_CAP,
             clock=self._clock,
             attend=self._attend,
             pump=self.live.pump,
@@ -196,7 +204,34 @@ class Stream(Job):
 
     def _close(self, state: State, reason: str, fault: GatewayError | None = None) -> None:
         self._end = self._end or reason
+        log = self.live.log
+        if log.closed:
+            return
+        words = self._last_words(state, fault)
+        if words:
+            log.append(Batch(b"".join(words), log.tail + 1, len(words)))
         self.live.close(state, reason, fault)
+
+    def _last_words(self, state: State, fault: GatewayError | None) -> list[bytes]:
+        """Return the events that end a log whose provider did not end it."""
+        if fault is not None:
+            return [openai.error_event(fault)]
+        if state is not State.CANCELLED:
+            return []
+        said = self.live.log.after(self.live.log.tail - 1)
+        return openai.cancelled_events(
+            said[0].data if said else b"",
+            id=self.live.log.id,
+            model=self._asked,
+            tokens=self._estimate(),
+        )
+
+    def _estimate(self) -> int | None:
+        """Return how many tokens came, if the client asked and the provider has not said."""
+        parser = self._parser
+        if self._strip_usage or parser is None or parser.usage is not None:
+            return None
+        return parser.events  # providers send a token, or a few, in each
 
     def _fail(self, error: Exception) -> None:
         # A connection that is lost amid a stream is no longer one that could not be had.
@@ -221,16 +256,15 @@ class Stream(Job):
     def _account(self) -> None:
         """Count and log once both are over: the provider's part, and the client's."""
         self._close(State.CANCELLED, "disconnect")  # unless it is closed already
-        self._desk.hub.forget(self.live)
         self._settled = True
-        if not self.live.readers:
-            self.delivered()
+        if self._left:
+            super()._account()
 
     def _delivered(self) -> tuple[int, int]:
         return (self._parser.events if self._parser else 0), self._reply.bytes_sent
 
-    def _stream_fields(self) -> bytes:
-        """Return the fields of the answer's head, asked for when it is written."""
+    def fields(self) -> bytes:
+        """Return the fields of the answer's head; to be asked for when it is written."""
         if self._first:
             added = self._clock() - self._first
             self._overhead += added

@@ -1,10 +1,11 @@
 """A generation whose answer is one body."""
 
+from gateway.desk import Desk
 from gateway.dialects import openai
 from gateway.errors import GatewayError, UpstreamProtocolError
 from gateway.guard import ResponseHead
 from gateway.host import Request
-from gateway.relay import Desk, Job, Order
+from gateway.relay import Job, Order
 from gateway.reply import Reply
 
 
@@ -15,10 +16,11 @@ MAX_ANSWER = 64 * 1024 * 1024
 class Unary(Job):
     """A whole answer: nothing is written before it is complete."""
 
-    __slots__ = ()
+    __slots__ = ("_client",)
 
     def __init__(self, desk: Desk, order: Order, request: Request, reply: Reply) -> None:
         super().__init__(desk, order, request, reply)
+        self._client = reply
         reply.on_gone = self._left
         self.begin(order.wire)
 
@@ -34,8 +36,8 @@ class Unary(Job):
         self._usage = openai.usage_of(body)
         self._end = "finished"
         self._exchange.close()  # the client's next request finds the connection idle
-        self._reply.on_gone = None
-        self._reply.send(
+        self._client.on_gone = None
+        self._client.send(
             200,
             body,
             type=head.get(b"content-type") or b"application/json",
@@ -43,8 +45,8 @@ class Unary(Job):
         )
 
     def _failed(self, error: GatewayError) -> None:
-        self._reply.on_gone = None
-        self._reply.error(error, fields=self._answer_fields())
+        self._client.on_gone = None
+        self._client.error(error, fields=self._answer_fields())
 
     def _delivered(self) -> tuple[int, int]:
         return 0, self._reply.bytes_sent

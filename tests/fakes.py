@@ -5,7 +5,7 @@ import heapq
 from collections.abc import Callable
 from typing import Any
 
-from gateway.relay import Desk
+from gateway.desk import Desk
 from gateway.upstream import UpstreamConnection
 
 
@@ -178,7 +178,6 @@ class FakeProducer:
 
     def __init__(self) -> None:
         self.told: list[str] = []
-        self.deliveries = 0
         self.last = 0.0
 
     def pause(self) -> None:
@@ -189,6 +188,3 @@ class FakeProducer:
 
     def cancel(self, reason: str) -> None:
         self.told.append(f"cancel: {reason}")
-
-    def delivered(self) -> None:
-        self.deliveries += 1

@@ -4,17 +4,48 @@ import asyncio
 from collections.abc import Callable
 from types import SimpleNamespace
 
+from gateway._sseparse import Batch
 from gateway.config import Timeouts
+from gateway.desk import Desk
 from gateway.exchange import Exchange
+from gateway.hub import Hub
+from gateway.metrics import Metrics
 from gateway.pool import Pool
 from gateway.upstream import UpstreamConnection
-from tests.fakes import FakeLoop, FakeProvider
+from tests.fakes import FakeLoop, FakeProducer, FakeProvider
 
 
 PATIENCE = 5.0  # seconds in the queue
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"
 ANSWER = HEAD + b"hello"
 LIMIT = 100  # bytes of an answer
+
+
+class LogScene:
+    """A generation's log and its producer; the clock is wound by hand."""
+
+    def __init__(self, *, grace: float | None = 0.0, patience: float = 0.0) -> None:
+        self.loop = FakeLoop()
+        # A clock of its own: what rings on the other is of the views.
+        self.hub = Hub(FakeLoop())  # type: ignore[arg-type]
+        self.metrics = Metrics([], [])
+        self.desk: Desk = Desk(
+            hub=self.hub, metrics=self.metrics, log=None, loop=self.loop, clock=self.loop.time
+        )
+        self.producer = FakeProducer()
+        self.live = self.hub.open(self.producer, grace=grace, patience=patience)
+
+    def publish(self, *data: bytes) -> None:
+        """Append these events and wake the readers."""
+        self.producer.last = self.loop.now
+        self.live.publish(self._batch(*data))
+
+    def publish_quietly(self, *data: bytes) -> None:
+        """Append these events; who closes the log wakes the readers."""
+        self.live.log.append(self._batch(*data))
+
+    def _batch(self, *data: bytes) -> Batch:
+        return Batch(b"".join(data), self.live.log.tail + 1, len(data))
 
 
 class PoolScene:

@@ -5,8 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway._sseparse import Batch
-from gateway.errors import StreamInterrupted, UpstreamTimeout
-from gateway.eventlog import EventLog, State
+from gateway.errors import ClientError, CursorGone, StreamInterrupted, UpstreamTimeout
+from gateway.eventlog import NOW, START, EventLog, State, epoch_of
+
+
+EPOCH = "abcdefg2"
 
 
 def batch(first: int, count: int = 1) -> Batch:
@@ -15,7 +18,7 @@ def batch(first: int, count: int = 1) -> Batch:
 
 def log_of(*counts: int) -> EventLog:
     """Return a log with batches of so many entries."""
-    log = EventLog("gen_1")
+    log = EventLog("gen_1", EPOCH)
     for count in counts:
         log.append(batch(log.tail + 1, count))
     return log
@@ -27,7 +30,7 @@ def numbers(batches: list[Batch]) -> list[int]:
 
 
 def test_a_new_log_is_open_and_empty():
-    log = EventLog("gen_1")
+    log = EventLog("gen_1", EPOCH)
 
     assert (log.id, log.state, log.closed, log.tail, log.held) == (
         "gen_1", State.OPEN, False, 0, 0,
@@ -125,7 +128,7 @@ def test_a_log_goes_on_after_a_trim():
     )
 )
 def test_no_entry_is_lost_before_it_was_trimmed(acts):
-    log, ends, trimmed = EventLog("gen_1"), [0], 0
+    log, ends, trimmed = EventLog("gen_1", EPOCH), [0], 0
     for act, number in acts:
         if act == "append":
             log.append(batch(log.tail + 1, number))
@@ -138,3 +141,48 @@ def test_no_entry_is_lost_before_it_was_trimmed(acts):
             if cursor >= trimmed:
                 assert numbers(log.after(cursor)) == list(range(cursor + 1, log.tail + 1))
         assert log.held == sum(len(one.data) for one in log.after(trimmed))
+
+
+# Cursors, as they are called outside.
+
+
+def test_a_cursor_sorts_as_its_number_does():
+    log = log_of(1)
+    names = [log.cursor(n) for n in (0, 1, 9, 10, 99_999)]
+
+    assert names == sorted(names)
+    assert names[1] == "abcdefg2_0000000000000001"
+    assert epoch_of(names[1]) == EPOCH
+
+
+@pytest.mark.parametrize(
+    ("cursor", "number"),
+    [(START, 0), (NOW, 3), ("abcdefg2_0000000000000000", 0), ("abcdefg2_0000000000000003", 3)],
+)
+def test_a_cursor_is_located(cursor, number):
+    assert log_of(1, 2).locate(cursor) == number
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    ["", "3", "abcdefg2_3", "abcdefg2_0000000000000004", "ABCDEFG2_0000000000000001",
+     "abcdefg2_0000000000000001 ", "abcdefg2_000000000000000\N{ARABIC-INDIC DIGIT ONE}"],
+)  # fmt: skip
+def test_what_is_no_cursor_of_this_log_is_refused(cursor):
+    with pytest.raises(ClientError) as caught:
+        log_of(1, 2).locate(cursor)
+    assert caught.value.status == 400
+
+
+def test_a_cursor_of_another_log_or_before_what_is_kept_is_gone():
+    log = log_of(1, 1, 1)
+    log.trim(2)
+
+    for cursor in ("abcdefg3_0000000000000002", "abcdefg2_0000000000000001"):
+        with pytest.raises(CursorGone):
+            log.locate(cursor)
+    assert log.locate("abcdefg2_0000000000000002") == 2 == log.locate(START)
+
+
+def test_an_epoch_is_found_in_cursors_only():
+    assert [epoch_of(text) for text in ("", NOW, "abcdefg2", "abcdefg2_1")] == ["", "", "", ""]

@@ -1,21 +1,22 @@
-"""Hub: readers are woken, slow ones hold the producer back, the last one that leaves ends it."""
+"""Hub: readers are woken, slow ones fill the log, a generation outlives its readers by policy."""
 
 import pytest
 
 from gateway._sseparse import Batch
 from gateway.errors import UpstreamTimeout
 from gateway.eventlog import State
-from gateway.hub import ID_BYTES, LOG_HIGH, LOG_LOW, Hub, Live
-from tests.fakes import FakeProducer
+from gateway.hub import ID_BYTES, LOG_CAP, LOG_COST, LOOK, RETAIN, TIGHT_CAP, Hub, Live
+from tests.fakes import FakeLoop, FakeProducer
 
 
 class FakeReader:
     """Takes everything when woken, unless it is `slow`; leaves at the end of the log."""
 
-    def __init__(self, live: Live, *, slow: bool = False) -> None:
+    def __init__(self, live: Live, *, slow: bool = False, detaches: bool = False) -> None:
         self.cursor = 0
         self.outlet = None
         self.slow = slow
+        self.detaches = detaches
         self.taken: list[bytes] = []
         self.ends: list[State] = []
         self.live = live
@@ -34,135 +35,319 @@ class FakeReader:
         self.live.advanced()
 
 
-def opened() -> tuple[Live, FakeProducer]:
-    producer = FakeProducer()
-    return Hub().open(producer), producer
+class Scene:
+    """A hub on a clock wound by hand, with one generation."""
 
+    def __init__(
+        self,
+        *,
+        grace: float | None = 0.0,
+        patience: float = 0.0,
+        max_bytes: int = 100 * LOG_CAP,
+    ) -> None:
+        self.loop = FakeLoop()
+        self.hub = Hub(self.loop, max_bytes=max_bytes)
+        self.producer = FakeProducer()
+        self.live = self.hub.open(self.producer, grace=grace, patience=patience)
 
-def publish(live: Live, data: bytes) -> None:
-    live.publish(Batch(data, live.log.tail + 1, 1))
+    def publish(self, data: bytes, live: Live | None = None) -> None:
+        live = live or self.live
+        live.publish(Batch(data, live.log.tail + 1, 1))
+
+    def finished(self, size: int) -> Live:
+        """Return a log that has just closed with this many bytes in it."""
+        live = self.hub.open(FakeProducer())
+        self.publish(b"x" * size, live)
+        live.close(State.FINISHED, "finished")
+        return live
 
 
 def test_every_reader_gets_everything_at_once():
-    live, producer = opened()
-    readers = [FakeReader(live) for _ in range(3)]
+    scene = Scene()
+    readers = [FakeReader(scene.live) for _ in range(3)]
 
-    publish(live, b"a")
+    scene.publish(b"a")
     assert [reader.taken for reader in readers] == [[b"a"]] * 3
-    publish(live, b"b")
+    scene.publish(b"b")
 
     assert [reader.taken for reader in readers] == [[b"a", b"b"]] * 3
-    assert live.log.held == 0
-    assert producer.told == []
+    assert scene.producer.told == []
 
 
-def test_what_one_reader_still_needs_is_kept():
-    live, _ = opened()
-    fast, slow = FakeReader(live), FakeReader(live, slow=True)
-    publish(live, b"a")
-    publish(live, b"b")
-    assert live.log.held == 2
+def test_what_all_have_read_stays_for_who_comes_later():
+    scene = Scene()
+    FakeReader(scene.live)
+    scene.publish(b"a")
+    scene.publish(b"b")
 
-    slow.take()
+    late = FakeReader(scene.live)
+    late.wake()
 
-    assert slow.taken == [b"a", b"b"] == fast.taken
-    assert live.log.held == 0
+    assert late.taken == [b"a", b"b"]
+
+
+# A log that grows too large.
+
+
+def test_what_all_have_read_goes_when_the_log_is_full():
+    scene = Scene()
+    reader = FakeReader(scene.live)
+
+    for _ in range(9):
+        scene.publish(b"x" * (LOG_CAP // 8))
+
+    assert scene.live.log.held <= LOG_CAP
+    assert scene.live.log.base > 0
+    assert len(reader.taken) == 9
+    assert scene.producer.told == []
+    assert scene.hub.trims == 1
 
 
 def test_a_reader_that_lags_pauses_the_producer_once_and_its_progress_resumes_it():
-    live, producer = opened()
-    reader = FakeReader(live, slow=True)
+    scene = Scene()
+    reader = FakeReader(scene.live, slow=True)
 
-    publish(live, b"x" * LOG_HIGH)
-    assert producer.told == []
-    publish(live, b"x")
-    publish(live, b"x")
-    assert producer.told == ["pause"]
+    scene.publish(b"x" * LOG_CAP)
+    assert scene.producer.told == []
+    scene.publish(b"x")
+    scene.publish(b"x")
+    assert scene.producer.told == ["pause"]
     reader.take()
-    assert producer.told == ["pause", "resume"]
 
-    publish(live, b"x" * (LOG_HIGH + 1))
-    assert producer.told == ["pause", "resume", "pause"]
+    assert scene.producer.told == ["pause", "resume"]
+    assert sum(map(len, reader.taken)) == LOG_CAP + 2
 
 
 def test_the_producer_goes_on_only_when_much_was_taken():
-    live, producer = opened()
-    reader = FakeReader(live, slow=True)
-    publish(live, b"x" * (LOG_HIGH - LOG_LOW + 2))
-    publish(live, b"x")
-    publish(live, b"x" * (LOG_LOW - 1))
+    scene = Scene()
+    reader = FakeReader(scene.live, slow=True)
+    for _ in range(17):
+        scene.publish(b"x" * (LOG_CAP // 16))
+    assert scene.producer.told == ["pause"]
 
-    reader.cursor = 1
-    live.advanced()
-    assert live.log.held == LOG_LOW
-    assert producer.told == ["pause"]
     reader.cursor = 2
-    live.advanced()
+    scene.live.advanced()
+    assert scene.producer.told == ["pause"]
+    reader.cursor = 5
+    scene.live.advanced()
 
-    assert producer.told == ["pause", "resume"]
+    assert scene.producer.told == ["pause", "resume"]
+    assert scene.live.log.base == 5
 
 
 def test_a_slow_reader_that_leaves_sets_the_producer_free():
-    live, producer = opened()
-    fast, slow = FakeReader(live), FakeReader(live, slow=True)
-    publish(live, b"x" * (LOG_HIGH + 1))
-    assert producer.told == ["pause"]
+    scene = Scene()
+    fast, slow = FakeReader(scene.live), FakeReader(scene.live, slow=True)
+    scene.publish(b"x" * (LOG_CAP + 1))
+    assert scene.producer.told == ["pause"]
 
-    live.leave(slow)
+    scene.live.leave(slow)
 
-    assert producer.told == ["pause", "resume"]
-    assert live.log.held == 0
+    assert scene.producer.told == ["pause", "resume"]
     assert len(fast.taken) == 1
 
 
+def test_a_slow_reader_of_a_detached_generation_that_leaves_sets_it_free_too():
+    scene = Scene(grace=60.0)
+    slow = FakeReader(scene.live, slow=True)
+    scene.publish(b"x" * (LOG_CAP + 1))
+
+    scene.live.leave(slow)
+
+    assert scene.producer.told == ["pause", "resume"]
+
+
+# Without a reader.
+
+
 def test_the_last_reader_to_leave_cancels_the_generation():
-    live, producer = opened()
-    first, last = FakeReader(live), FakeReader(live)
+    scene = Scene()
+    first, last = FakeReader(scene.live), FakeReader(scene.live)
 
-    live.leave(first)
-    assert producer.told == []
-    live.leave(last)
+    scene.live.leave(first)
+    assert scene.producer.told == []
+    scene.live.leave(last)
+    scene.live.leave(last)
 
-    assert producer.told == ["cancel: disconnect"]
+    assert scene.producer.told == ["cancel: disconnect"]
+
+
+def test_a_detached_generation_waits_its_grace_for_a_reader():
+    scene = Scene(grace=60.0)
+    scene.live.leave(FakeReader(scene.live))
+
+    scene.loop.wind(59.9)
+    assert scene.producer.told == []
+    scene.loop.wind(0.1)
+
+    assert scene.producer.told == ["cancel: disconnect"]
+
+
+def test_a_reader_that_comes_back_in_time_stops_the_wait():
+    scene = Scene(grace=60.0)
+    scene.live.leave(FakeReader(scene.live))
+    scene.loop.wind(59)
+
+    back = FakeReader(scene.live)
+    scene.loop.wind(1000)
+    assert scene.producer.told == []
+    scene.live.leave(back)
+    scene.loop.wind(60)
+
+    assert scene.producer.told == ["cancel: disconnect"]
+
+
+def test_a_reader_of_the_kind_that_comes_back_makes_the_generation_wait():
+    scene = Scene(patience=60.0)
+    scene.live.leave(FakeReader(scene.live, detaches=True))
+
+    assert scene.producer.told == []
+    scene.loop.wind(60)
+
+    assert scene.producer.told == ["cancel: disconnect"]
+
+
+def test_without_patience_even_such_a_reader_ends_it_by_leaving():
+    scene = Scene()
+
+    scene.live.leave(FakeReader(scene.live, detaches=True))
+
+    assert scene.producer.told == ["cancel: disconnect"]
+
+
+def test_a_generation_without_limit_needs_no_reader():
+    scene = Scene(grace=None, patience=60.0)
+
+    scene.live.leave(FakeReader(scene.live, detaches=True))
+    scene.loop.wind(10_000)
+
+    assert scene.producer.told == []
+
+
+def test_a_channel_has_nobody_to_cancel():
+    scene = Scene()
+    scene.live.producer = None
+    reader = FakeReader(scene.live)
+    scene.publish(b"x" * (LOG_CAP + 1))
+
+    scene.live.leave(reader)
+
+    assert scene.producer.told == []
+    assert scene.live.last == 0.0
+
+
+# The end.
 
 
 @pytest.mark.parametrize("state", [state for state in State if state is not State.OPEN])
 def test_the_end_wakes_every_reader_once_and_cancels_nothing(state):
-    live, producer = opened()
-    readers = [FakeReader(live) for _ in range(3)]
+    scene = Scene()
+    readers = [FakeReader(scene.live) for _ in range(3)]
     fault = UpstreamTimeout("slow")
 
-    live.close(state, "why", fault)
-    live.close(State.FINISHED, "again")
+    scene.live.close(state, "why", fault)
+    scene.live.close(State.FINISHED, "again")
 
     assert [reader.ends for reader in readers] == [[state]] * 3
-    assert (live.log.reason, live.log.fault) == ("why", fault)
-    assert producer.told == []
+    assert (scene.live.log.reason, scene.live.log.fault) == ("why", fault)
+    assert scene.producer.told == []
+
+
+def test_a_generation_that_ends_while_it_waits_is_not_cancelled():
+    scene = Scene(grace=60.0)
+    scene.live.leave(FakeReader(scene.live))
+
+    scene.live.close(State.FINISHED, "finished")
+    scene.loop.wind(61)
+
+    assert scene.producer.told == []
 
 
 def test_the_last_entry_is_as_old_as_the_producer_says():
-    live, producer = opened()
-    producer.last = 17.5
+    scene = Scene()
+    scene.producer.last = 17.5
 
-    assert live.last == 17.5
-
-
-def test_the_hub_counts_what_is_live():
-    hub = Hub()
-    one, two = hub.open(FakeProducer()), hub.open(FakeProducer())
-    assert len(hub) == 2
-
-    hub.forget(one)
-    hub.forget(one)
-    assert len(hub) == 1
-    hub.forget(two)
-
-    assert len(hub) == 0
+    assert scene.live.last == 17.5
 
 
-def test_no_two_logs_share_a_name():
-    hub = Hub()
-    ids = {hub.open(FakeProducer()).log.id for _ in range(1000)}
+# What is kept.
 
-    assert len(ids) == 1000
-    assert all(id.startswith("gen_") and len(id) == 4 + 2 * ID_BYTES for id in ids)
+
+def test_a_closed_log_is_kept_for_its_time():
+    scene = Scene()
+    scene.live.close(State.FINISHED, "finished")
+    id, cursor = scene.live.log.id, scene.live.log.cursor(0)
+
+    scene.loop.wind(RETAIN - 1)
+    assert scene.hub.find(id) is scene.live is scene.hub.of_cursor(cursor)
+    scene.loop.wind(1 + LOOK)
+
+    assert scene.hub.find(id) is None is scene.hub.of_cursor(cursor)
+    assert len(scene.hub) == 0
+    assert scene.loop.timers == [], "an empty hub rings no more"
+
+
+def test_an_open_log_is_never_dropped():
+    scene = Scene()
+
+    scene.loop.wind(100 * RETAIN)
+
+    assert scene.hub.find(scene.live.log.id) is scene.live
+
+
+def test_of_too_many_bytes_the_log_that_closed_first_goes_first():
+    scene = Scene(max_bytes=3000 + 3 * LOG_COST)
+    logs = [scene.finished(1000) for _ in range(3)]
+    assert scene.hub.evicted == 0
+
+    logs.append(scene.finished(1000))
+
+    assert [scene.hub.find(live.log.id) for live in logs] == [None, *logs[1:]]
+    assert scene.hub.evicted == 1
+
+
+def test_open_logs_make_closed_ones_go_and_then_lose_their_oldest_entries():
+    scene = Scene(max_bytes=2 * TIGHT_CAP)
+    closed = scene.finished(1000)
+    reader = FakeReader(scene.live)
+    for _ in range(12):
+        scene.publish(b"x" * (TIGHT_CAP // 4))
+
+    scene.loop.wind(LOOK)
+
+    assert scene.hub.find(closed.log.id) is None
+    assert scene.live.log.held <= TIGHT_CAP
+    assert len(reader.taken) == 12
+    assert scene.hub.held == scene.live.log.held
+
+
+def test_what_is_forgotten_counts_no_more():
+    scene = Scene(max_bytes=2000 + 2 * LOG_COST)
+    for _ in range(10):
+        live = scene.finished(1000)
+        scene.hub.forget(live)
+        scene.hub.forget(live)
+
+    kept = [scene.finished(1000), scene.finished(1000)]
+
+    assert [scene.hub.find(live.log.id) for live in kept] == kept
+    assert len(scene.hub) == 3
+
+
+def test_no_two_logs_share_a_name_or_an_epoch():
+    hub = Hub(FakeLoop())
+    logs = [hub.open(FakeProducer()).log for _ in range(1000)]
+
+    assert len({log.id for log in logs}) == 1000 == len({log.epoch for log in logs})
+    assert all(log.id.startswith("gen_") and len(log.id) == 4 + 2 * ID_BYTES for log in logs)
+    assert hub.of_cursor("no cursor") is None
+
+
+def test_a_hub_that_is_closed_has_no_log_and_no_timer():
+    scene = Scene()
+    scene.finished(10)
+
+    scene.hub.close()
+
+    assert len(scene.hub) == 0
+    assert scene.loop.timers == []

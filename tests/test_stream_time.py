@@ -5,7 +5,8 @@ import asyncio
 import orjson
 import pytest
 
-from gateway.views import FIRST_HEARTBEAT, HEARTBEAT
+from gateway.views.sse import FIRST_HEARTBEAT
+from gateway.views.view import HEARTBEAT
 from tests.fakes import wind_by_hand
 from tests.scripted import CHUNKED, TEXT, Scripted, chunk
 from tests.stand import Stand

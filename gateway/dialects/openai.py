@@ -83,6 +83,32 @@ def error_event(error: GatewayError) -> bytes:
     return b"data: " + orjson.dumps(error.body()) + b"\n\n"
 
 
+def cancelled_events(said: bytes, *, id: str, model: str, tokens: int | None) -> list[bytes]:
+    """Return the events that end a stopped stream, like those in `said` before them.
+
+    `id` and `model` count where nothing was said; `tokens`, where the client asked for
+    usage, is our estimate.
+    """
+    last = {"id": id, "object": "chat.completion.chunk", "created": 0, "model": model}
+    last |= {name: value for name, value in _said(said).items() if name in last}
+    choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": "stop"}
+    events = [{**last, "choices": [choice], "headgate": {"ended": "cancelled"}}]
+    if tokens is not None:
+        usage = {"prompt_tokens": 0, "completion_tokens": tokens, "total_tokens": tokens}
+        events.append({**last, "choices": [], "usage": {**usage, "estimated": True}})
+    return [b"data: " + orjson.dumps(event) + b"\n\n" for event in events]
+
+
+def _said(events: bytes) -> dict[str, Any]:
+    """Return the first of some canonical events, if it is an object."""
+    line = events.partition(b"data: ")[2].partition(b"\n")[0]
+    try:
+        event = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return {}
+    return event if isinstance(event, dict) else {}
+
+
 def status_of(error: dict[str, Any]) -> int:
     """Return the HTTP status that an error object in a 200 should have had."""
     for key in ("code", "status"):

@@ -3,38 +3,44 @@
 import orjson
 import pytest
 
-from gateway._sseparse import Batch
-from gateway.errors import StreamInterrupted, UpstreamTimeout
+from gateway.dialects import openai
+from gateway.errors import GatewayError, UpstreamTimeout
 from gateway.eventlog import State
-from gateway.hub import TRIM_AT, Hub
 from gateway.reply import Reply
-from gateway.views import FIRST_HEARTBEAT, HEARTBEAT, SseView
-from tests.fakes import FakeLoop, FakeProducer, FakeWire
+from gateway.views.sse import FIRST_HEARTBEAT, SseView
+from gateway.views.view import HEARTBEAT
+from tests.fakes import FakeWire
+from tests.scenes import LogScene
 
 
 PING = b"8\r\n: ping\n\n\r\n"
 
 
-class Scene:
+class Scene(LogScene):
     """A log, its producer, and one client that follows it."""
 
-    def __init__(self) -> None:
-        self.loop = FakeLoop()
-        self.hub = Hub()
-        self.producer = FakeProducer()
-        self.live = self.hub.open(self.producer)
+    def __init__(self, *, ids: bool = False) -> None:
+        super().__init__()
         self.wire = FakeWire()
         self.reply = Reply(self.wire, "id-1", method="POST", http10=False)
         self.asked = 0  # how often the fields of the head were asked for
-        self.view = SseView(self.live, self.reply, self.loop, self.fields)
+        self.left = 0
+        self.view = SseView(
+            self.live, self.reply, self.desk, fields=self.fields, ids=ids, left=self.leave
+        )
+        self.view.attach()
 
     def fields(self) -> bytes:
         self.asked += 1
         return b"x-more: 1\r\n"
 
-    def publish(self, *data: bytes) -> None:
-        self.live.publish(Batch(b"".join(data), self.live.log.tail + 1, len(data)))
-        self.producer.last = self.loop.now
+    def leave(self) -> None:
+        self.left += 1
+
+    def fail(self, state: State, reason: str, fault: GatewayError) -> None:
+        """Close the log as its producer does: with an entry that says why."""
+        self.publish_quietly(openai.error_event(fault))
+        self.live.close(state, reason, fault)
 
     @property
     def body(self) -> bytes:
@@ -66,16 +72,6 @@ def test_each_batch_is_one_write_of_the_logs_own_bytes():
     assert scene.asked == 1
 
 
-def test_what_the_client_has_is_forgotten_before_it_adds_up():
-    scene = Scene()
-
-    for _ in range(1000):
-        scene.publish(b"data: " + b"x" * 1000 + b"\n\n")
-        assert scene.live.log.held <= TRIM_AT
-
-    assert scene.view.cursor == scene.live.log.tail == 1000
-
-
 def test_the_head_has_what_proxies_must_be_told():
     scene = Scene()
 
@@ -94,26 +90,23 @@ def test_the_head_has_what_proxies_must_be_told():
 
 
 # How a log with one event closes: the last thing its reader gets before the end.
-INTERRUPTED = StreamInterrupted("cut")
 ENDINGS = {
-    "finished": (State.FINISHED, None, b"data: [DONE]\n\n"),
-    "cancelled": (State.CANCELLED, None, b"data: [DONE]\n\n"),
-    "failed by the provider's own last event": (State.FAILED, None, b""),
-    "broken": (State.INTERRUPTED, INTERRUPTED, None),
-    "too slow": (State.FAILED, UpstreamTimeout("slow"), None),
+    "finished": (State.FINISHED, b"data: [DONE]\n\n"),
+    "cancelled": (State.CANCELLED, b"data: [DONE]\n\n"),
+    "failed": (State.FAILED, b""),
+    "broken": (State.INTERRUPTED, b""),
 }
 
 
-@pytest.mark.parametrize(("state", "fault", "last"), ENDINGS.values(), ids=ENDINGS.keys())
-def test_the_end_is_told_honestly(state, fault, last):
+@pytest.mark.parametrize(("state", "last"), ENDINGS.values(), ids=ENDINGS.keys())
+def test_the_end_is_told_honestly(state, last):
     scene = Scene()
     scene.publish(b"data: a\n\n")
 
-    scene.live.close(state, "why", fault)
+    scene.live.close(state, "why")
 
-    if last is None:
-        last = b"data: " + orjson.dumps(fault.body()) + b"\n\n"
     rest = chunks(last) if last else b""
+    assert scene.left == 1
     assert scene.body == chunks(b"data: a\n\n") + rest + b"0\r\n\r\n"
     assert scene.wire.told == ["answered"]
     assert scene.producer.told == []
@@ -123,7 +116,7 @@ def test_the_end_is_told_honestly(state, fault, last):
 def test_a_failure_before_the_first_event_has_its_own_status():
     scene = Scene()
 
-    scene.live.close(State.FAILED, "timeout", UpstreamTimeout("slow"))
+    scene.fail(State.FAILED, "timeout", UpstreamTimeout("slow"))
 
     status, fields, body = scene.wire.parts
     assert status == b"HTTP/1.1 504 Gateway Timeout"
@@ -153,7 +146,7 @@ def test_a_silent_beginning_is_broken_by_a_heartbeat_that_commits_the_200():
 
     scene.loop.wind(FIRST_HEARTBEAT)
     assert scene.body == PING
-    scene.live.close(State.FAILED, "timeout", UpstreamTimeout("slow"))
+    scene.fail(State.FAILED, "timeout", UpstreamTimeout("slow"))
 
     assert scene.reply.status == 200
     assert b"upstream_timeout" in scene.body
@@ -219,12 +212,10 @@ def resume(scene: Scene) -> None:
 def test_a_client_that_pauses_gets_the_rest_in_one_piece():
     scene = paused_scene()
     assert len(scene.wire.writes) == 1
-    assert scene.live.log.held > 0
 
     resume(scene)
 
     assert scene.body == chunks(b"data: a\n\n", b"data: b\n\ndata: c\n\n")
-    assert scene.live.log.held == 0
 
 
 def test_nothing_new_for_a_client_that_goes_on_is_nothing_written():
@@ -237,16 +228,10 @@ def test_nothing_new_for_a_client_that_goes_on_is_nothing_written():
     assert len(scene.wire.writes) == 1
 
 
-@pytest.mark.parametrize(
-    ("state", "fault", "last"),
-    [
-        (State.FINISHED, None, b"data: [DONE]\n\n"),
-        (State.INTERRUPTED, INTERRUPTED, b"data: " + orjson.dumps(INTERRUPTED.body()) + b"\n\n"),
-    ],
-)
-def test_a_log_that_closes_meanwhile_is_read_to_its_end(state, fault, last):
+@pytest.mark.parametrize(("state", "last"), ENDINGS.values(), ids=ENDINGS.keys())
+def test_a_log_that_closes_meanwhile_is_read_to_its_end(state, last):
     scene = paused_scene()
-    scene.live.close(state, "why", fault)
+    scene.live.close(state, "why")
     assert len(scene.wire.writes) == 1
 
     resume(scene)
@@ -268,6 +253,7 @@ def test_a_client_that_leaves_ends_the_generation_and_gets_nothing_more():
     scene.loop.wind(1000)
 
     assert scene.producer.told == ["cancel: disconnect"]
+    assert scene.left == 1
     assert scene.wire.written == written
     assert scene.reply.on_gone is None
     assert scene.reply.on_writable is None
@@ -280,4 +266,48 @@ def test_a_client_that_leaves_after_the_end_cancels_nothing():
     scene.live.close(State.FINISHED, "finished")
 
     assert scene.reply.on_gone is None
+    assert scene.producer.told == []
+
+
+# With ids.
+
+
+def block(scene: Scene, number: int, data: bytes) -> bytes:
+    return b"id: " + scene.live.log.cursor(number).encode() + b"\n" + data
+
+
+def test_a_client_that_wants_to_resume_gets_an_id_with_each_block():
+    scene = Scene(ids=True)
+
+    scene.publish(b"data: a\n\n", b"data: b\n\n")
+    scene.live.close(State.FINISHED, "finished")
+
+    both = block(scene, 1, b"data: a\n\n") + block(scene, 2, b"data: b\n\n")
+    assert scene.body == chunks(both, block(scene, 2, b"data: [DONE]\n\n")) + b"0\r\n\r\n"
+
+
+def test_a_heartbeat_between_blocks_with_ids_erases_none():
+    scene = Scene(ids=True)
+
+    scene.loop.wind(FIRST_HEARTBEAT)
+
+    assert scene.body == chunks(b":\n")
+
+
+def test_only_a_client_with_ids_is_expected_back():
+    assert [Scene(ids=ids).view.detaches for ids in (False, True)] == [False, True]
+
+
+def test_a_client_that_comes_later_gets_what_it_missed_and_the_end():
+    scene = Scene()
+    scene.publish(b"data: a\n\n", b"data: b\n\n")
+    scene.live.close(State.FINISHED, "finished")
+
+    wire = FakeWire()
+    reply = Reply(wire, "id-2", method="POST", http10=False)
+    view = SseView(scene.live, reply, scene.desk, fields=bytes, ids=True, cursor=1)
+    view.attach()
+
+    rest = block(scene, 2, b"data: b\n\n") + block(scene, 2, b"data: [DONE]\n\n")
+    assert wire.parts[2] == chunks(rest) + b"0\r\n\r\n"
     assert scene.producer.told == []

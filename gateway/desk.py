@@ -1,0 +1,40 @@
+"""What everything that serves a request shares."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway.hub import Hub
+from gateway.logs import Log
+from gateway.metrics import Metrics
+from gateway.roster import Roster
+
+
+class Work(Protocol):
+    """A job, as far as the end of the process is concerned."""
+
+    def shut_down(self) -> None:
+        """End because the process ends; whoever waits is told so."""
+
+
+class Desk:
+    """The things there are one of."""
+
+    def __init__(
+        self,
+        *,
+        hub: Hub,
+        metrics: Metrics,
+        log: Log,
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.hub = hub
+        self.metrics = metrics
+        self.log = log
+        self.loop = loop
+        self.clock = clock
+        self.wall = wall
+        self.jobs: Roster[Work] = Roster()

@@ -1,0 +1,75 @@
+"""Server-sent events in the log's own bytes, for the client that asked by POST."""
+
+from collections.abc import Callable
+
+from gateway._sseparse import IDS, RAW, Batch
+from gateway.desk import Desk
+from gateway.dialects import openai
+from gateway.eventlog import State
+from gateway.hub import Live
+from gateway.reply import Reply
+from gateway.views.view import HEARTBEAT, SSE_FIELDS, StreamView
+
+
+# Seconds of silence before the first heartbeat: it commits the 200, and a failure
+# that comes sooner keeps its own status.
+FIRST_HEARTBEAT = 10.0
+
+TYPE = b"content-type: text/event-stream; charset=utf-8\r\n"
+
+
+class SseView(StreamView):
+    """The stream as SDKs know it; with `ids` each block can be resumed from.
+
+    The 200 is held back until the first event, or the first heartbeat: a generation
+    that fails before keeps its true status.
+    """
+
+    transport = "sse"
+
+    __slots__ = ("_more",)
+
+    def __init__(
+        self,
+        live: Live,
+        reply: Reply,
+        desk: Desk,
+        *,
+        fields: Callable[[], bytes],
+        ids: bool = False,
+        cursor: int = 0,
+        subject: str = "",
+        left: Callable[[], None] | None = None,
+    ) -> None:
+        style = IDS if ids else RAW
+        super().__init__(
+            live, reply, desk, cursor=cursor, subject=subject, left=left, style=style
+        )
+        self.detaches = ids  # an SDK that is gone does not come back
+        self._more = fields  # asked once, when the head is written
+
+    def _fields(self) -> bytes:
+        return TYPE + SSE_FIELDS + self._more()
+
+    def _heartbeat(self) -> bytes:
+        return openai.HEARTBEAT if self._style == RAW else super()._heartbeat()
+
+    def _silence(self) -> float:
+        return FIRST_HEARTBEAT if self.outlet is None else HEARTBEAT
+
+    def _finish(self, batches: list[Batch]) -> None:
+        log = self._live.log
+        if log.fault is not None and log.tail == 1 and self.outlet is None:
+            # Nothing but the error was ever said, and no 200 either.
+            self._advance()
+            self._reply.error(log.fault, fields=self._more())
+        else:
+            super()._finish(batches)
+
+    def _ending(self) -> bytes:
+        log = self._live.log
+        if log.state is not State.FINISHED and log.state is not State.CANCELLED:
+            return b""
+        if self._style == RAW:
+            return openai.DONE
+        return b"id: " + log.cursor(log.tail).encode() + b"\n" + openai.DONE

@@ -1,0 +1,193 @@
+"""What all views have in common.
+
+A view is a cursor with a way of framing.  It has no queue: it takes from the log what
+its client can take, and when the client's transport drains, it takes the rest in one
+piece.
+"""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from gateway._sseparse import RAW, Batch, Outlet
+from gateway.alarm import Alarm
+from gateway.desk import Desk
+from gateway.hub import Live
+from gateway.reply import Reply
+
+
+# Seconds of silence between heartbeats: well under the 60 s of nginx and load balancers.
+HEARTBEAT = 15.0
+
+SSE_FIELDS = (
+    # no-transform: a proxy that compresses an event stream holds it back.
+    b"cache-control: no-cache, no-transform, no-store\r\n"
+    b"x-accel-buffering: no\r\n"
+    b"x-content-type-options: nosniff\r\n"
+    b"cross-origin-resource-policy: same-origin\r\n"
+)
+
+
+class View:
+    """One client's sight of a log, whatever it is sent over."""
+
+    transport: ClassVar[str]  # a label
+
+    __slots__ = ("_attached", "_cursor", "_desk", "_left", "_live", "detaches", "outlet", "subject")
+
+    def __init__(
+        self,
+        live: Live,
+        desk: Desk,
+        *,
+        cursor: int = 0,
+        subject: str = "",
+        left: Callable[[], None] | None = None,
+    ) -> None:
+        self.outlet: Outlet | None = None  # where batches go as they come, once it is open
+        self.subject = subject  # who sees: entries of a channel may be for some only
+        self.detaches = True  # its client may come back, so the log waits for it
+        self._live = live
+        self._desk = desk
+        self._cursor = cursor  # of the last entry taken, while there is no outlet
+        self._left = left  # called once, when it sees no more
+        self._attached = False
+
+    @property
+    def cursor(self) -> int:
+        """Number of the last entry taken."""
+        return self._cursor if self.outlet is None else self.outlet.cursor
+
+    def attach(self) -> None:
+        """Begin to follow the log, with what is in it already."""
+        self._attached = True
+        self._desk.metrics.stream_started(self.transport)
+        self._live.follow(self)
+        if self._live.log.tail > self.cursor or self._live.log.closed:
+            self.wake()
+
+    def wake(self) -> None:
+        """Take what is new in the log, and its end."""
+        if not self._attached or self._paused():
+            return
+        log = self._live.log
+        batches = log.visible(self.cursor, self.subject)
+        if log.closed:
+            self._finish(batches)
+            self.leave()
+        elif log.tail > self.cursor:
+            self._take(batches)
+            self._live.advanced()
+
+    def leave(self) -> None:
+        """Stop following: the client is gone, or has everything.  May be called twice."""
+        if self._attached:
+            self._attached = False
+            self._desk.metrics.stream_stopped(self.transport)
+            self._live.leave(self)
+            if self._left is not None:
+                self._left()
+
+    def _advance(self) -> None:
+        """Note that all there is was taken."""
+        if self.outlet is None:
+            self._cursor = self._live.log.tail
+        else:
+            self.outlet.cursor = self._live.log.tail
+
+    # What each way of framing does in its own manner.
+
+    def _paused(self) -> bool:
+        """Say whether the client takes nothing more for now."""
+        raise NotImplementedError
+
+    def _take(self, batches: list[Batch]) -> None:
+        """Write what is new, and advance; there may be nothing for this client in it."""
+        raise NotImplementedError
+
+    def _finish(self, batches: list[Batch]) -> None:
+        """Write the last of a closed log, and its end."""
+        raise NotImplementedError
+
+
+class StreamView(View):
+    """A view that is the body of one streamed answer, with heartbeats in its silences."""
+
+    __slots__ = ("_alarm", "_beat", "_reply", "_style")
+
+    def __init__(
+        self,
+        live: Live,
+        reply: Reply,
+        desk: Desk,
+        *,
+        cursor: int = 0,
+        subject: str = "",
+        left: Callable[[], None] | None = None,
+        style: int = RAW,
+    ) -> None:
+        super().__init__(live, desk, cursor=cursor, subject=subject, left=left)
+        self._reply = reply
+        self._style = style
+        self._beat = desk.loop.time()  # when we last wrote of our own accord, or began
+        self._alarm = Alarm(desk.loop, self._ring, self._beat + self._silence())
+        reply.on_gone = self.leave
+        reply.on_writable = self.wake
+
+    def leave(self) -> None:
+        """Stop following: the client is gone, or has everything.  May be called twice."""
+        self._alarm.cancel()
+        self._reply.on_gone = self._reply.on_writable = None
+        super().leave()
+
+    def _start(self) -> Outlet:
+        """Write the head of the answer, with the first piece."""
+        epoch = self._live.log.epoch.encode()
+        outlet = self._reply.start(200, self._fields(), style=self._style, epoch=epoch)
+        outlet.cursor = self._cursor
+        self.outlet = outlet
+        return outlet
+
+    def _fields(self) -> bytes:
+        raise NotImplementedError
+
+    def _paused(self) -> bool:
+        return self._reply.paused
+
+    def _take(self, batches: list[Batch]) -> None:
+        if batches:
+            outlet = self.outlet or self._start()
+            outlet.write(self._framed(batches))
+        self._advance()
+
+    def _framed(self, batches: list[Batch]) -> bytes:
+        epoch = self._live.log.epoch.encode()
+        return b"".join([batch.framed(self._style, epoch) for batch in batches])
+
+    def _finish(self, batches: list[Batch]) -> None:
+        if self.outlet is None:
+            self._start()
+        rest = self._framed(batches) + self._ending()
+        self._advance()
+        self._reply.end(rest)
+
+    def _ending(self) -> bytes:
+        """Return what says that the log is closed."""
+        raise NotImplementedError
+
+    def _heartbeat(self) -> bytes:
+        return b":\n"  # no blank line: that would erase a client's last id (facts §2.7)
+
+    def _silence(self) -> float:
+        """Return the seconds without a word after which a heartbeat is due."""
+        return HEARTBEAT
+
+    def _ring(self, now: float) -> float:
+        """Write a heartbeat after a silence."""
+        # Asked here and not noted for each event: the log's last entry is what we wrote last.
+        due = max(self._beat, self._live.last) + self._silence()
+        if now < due:
+            return due
+        if not self._reply.paused:
+            (self.outlet or self._start()).write(self._heartbeat())
+        self._beat = now
+        return now + HEARTBEAT
