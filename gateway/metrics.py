@@ -39,6 +39,7 @@ from gateway.series import (
     OTHER,
     OVERHEAD_PHASES,
     POOL_STATES,
+    RESUMES,
     ROUTES,
     STAGES,
     TOKEN_TYPES,
@@ -122,6 +123,7 @@ class Metrics(Collector):
             "code": CODES,
             "status": CODES,
             "reason": frozenset(ENDINGS),
+            "outcome": frozenset(RESUMES),
             "phase": frozenset(STAGES + OVERHEAD_PHASES),
             "kind": (kinds := upstream_kinds()),
             "type": frozenset(TOKEN_TYPES),
@@ -195,6 +197,10 @@ class Metrics(Collector):
         """Count a failure of an upstream; `kind` as its error has it."""
         self._counted["upstream_errors_total"].add((upstream, kind))
 
+    def resumed(self, outcome: str) -> None:
+        """Count a reader that came with a cursor, by what became of it."""
+        self._counted["resumes_total"].add((outcome,))
+
     def retried(self) -> None:
         """Count a request that was sent again."""
         self._counted["retries_total"].add(())
@@ -253,6 +259,8 @@ class Metrics(Collector):
         self._counted["retries_total"].add((), 0)
         for reason in ENDINGS:
             self._ended.add((reason,), 0)
+        for outcome in RESUMES:
+            self._counted["resumes_total"].add((outcome,), 0)
         for stage in STAGES:
             self._counted["client_disconnects_total"].add((stage,), 0)
         for upstream in sorted(upstreams):

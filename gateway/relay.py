@@ -101,7 +101,7 @@ class Job:
         "_asked", "_desk", "_end", "_error", "_exchange", "_fields", "_first", "_model",
         "_overhead",
         "_path", "_provider", "_received", "_reply", "_route", "_running", "_stopped", "_task",
-        "_usage", "client",
+        "_usage", "_wire", "client",
     )  # fmt: skip
 
     def __init__(self, desk: Desk, order: Order, request: Request, reply: Receipt) -> None:
@@ -123,9 +123,11 @@ class Job:
         self._error = ""  # what went wrong, for the log line
         self._stopped: GatewayError | None = None  # why we ended it ourselves
         self._running = False  # its task has begun
+        self._wire = order.wire  # until it begins
 
-    def begin(self, wire: bytes) -> None:
+    def begin(self) -> None:
         """Start; from here on the job looks after itself."""
+        wire, self._wire = self._wire, b""
         self._desk.jobs.add(self)
         self._task = self._desk.loop.create_task(self._run(wire))
 

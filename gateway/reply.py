@@ -64,13 +64,14 @@ class Reply:
 
     __slots__ = (
         "_bodyless", "_chunked", "_http10", "_outlet", "_paused", "_sent", "_wire", "ended",
-        "on_gone", "on_writable", "request_id", "status",
+        "fields", "on_gone", "on_writable", "request_id", "status",
     )  # fmt: skip
 
     def __init__(self, wire: Wire, request_id: str, *, method: str, http10: bool) -> None:
         self.request_id = request_id
         self.status = 0  # once a head was written
         self.ended = False
+        self.fields = b""  # field lines that whatever is answered carries
         # Set by whoever answers: the client left; the client takes more again.
         self.on_gone: Callable[[], None] | None = None
         self.on_writable: Callable[[], None] | None = None
@@ -157,7 +158,7 @@ class Reply:
         return b"".join((
             status_line(status),
             wire.date(),
-            fields,
+            self.fields, fields,
             b"x-request-id: ", id, b"\r\nrequest-id: ", id, b"\r\n",
             # HTTP/1.0 never gets keep-alive, so the end of a connection can end its streams.
             b"\r\n" if wire.keep_alive else b"connection: close\r\n\r\n",

@@ -37,6 +37,7 @@ ENDINGS = (
     "shutdown",
 )
 STAGES = ("queued", "waiting", "streaming")  # of a job, when its client left
+RESUMES = ("recovered", "gone", "ended")
 OVERHEAD_PHASES = ("request", "first_event", "event")
 TRANSPORTS = ("sse",)
 LISTENERS = ("public", "admin")
@@ -110,6 +111,11 @@ COUNTED = {
         ("phase",),
         "Clients that left before their answer was complete.  A rise of queued or waiting means "
         "that answers begin too late for them.",
+    ),
+    "resumes_total": Spec(
+        ("outcome",),
+        "Readers that came with a cursor.  recovered: went on without a gap; ended: there was "
+        "nothing more; gone: what they missed is not kept any more, so raise [logs] retain.",
     ),
     "upstream_errors_total": Spec(
         ("upstream", "kind"),

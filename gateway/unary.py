@@ -22,7 +22,7 @@ class Unary(Job):
         super().__init__(desk, order, request, reply)
         self._client = reply
         reply.on_gone = self._left
-        self.begin(order.wire)
+        self.begin()
 
     def _left(self) -> None:
         self.cancel("disconnect")

@@ -5,6 +5,7 @@ which a key stands twice cannot tell the gateway one thing and the provider anot
 """
 
 import gc
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -31,13 +32,37 @@ class Call(msgspec.Struct, frozen=True):
     body: dict[str, Any]
 
 
-def read_call(raw: bytes, *, streams: bool = True) -> Call:
-    """Decode and judge a request body; a route that never streams says so.
+def read_call(raw: bytes, *, streams: bool = True, forced: bool = False) -> Call:
+    """Decode and judge a request body; a route that never streams, or always, says so.
 
     Raises:
         ClientError: the body is not such a request; names the parameter.
     """
     body = _decode(raw)
+    return _judged(body | {"stream": True} if forced else body, streams=streams)
+
+
+def read_asked(query: Mapping[str, str]) -> Call:
+    """Judge a request whose parameters came in a query, each as JSON, or as a plain text.
+
+    Raises:
+        ClientError: they are not such a request; names the parameter.
+    """
+    body = {name: value if name == "model" else _value(value) for name, value in query.items()}
+    return _judged(body | {"stream": True})
+
+
+def _value(text: str) -> Any:
+    raw = text.encode()
+    if depth(raw) > MAX_DEPTH:
+        raise ClientError(f"a parameter nests deeper than {MAX_DEPTH} levels")
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return text
+
+
+def _judged(body: dict[str, Any], *, streams: bool = True) -> Call:
     model = body.get("model")
     if not isinstance(model, str) or not model:
         raise ClientError("you must provide a model parameter", param="model")

@@ -1,0 +1,243 @@
+"""The ways to ask for a generation: posted or by EventSource, waited for or not, once or again.
+
+    POST, stream: false     the whole answer (`unary.py`)
+    POST, stream: true      its events, as they come (`views/sse.py`)
+      headgate-resume       … with ids, and the generation waits for a client that is lost
+      Idempotency-Key       … or those of the same request, asked before
+      Prefer: respond-async … read elsewhere: 202, with the log's place
+    GET …/stream            for a browser's EventSource (`views/chat_events.py`)
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import parse_qsl
+
+import orjson
+
+from gateway.callers import Caller
+from gateway.desk import Desk
+from gateway.dialects import openai
+from gateway.errors import ClientError, CursorGone, ModelNotFound
+from gateway.eventlog import EventLog, State
+from gateway.guard import RequestHead
+from gateway.hub import Live
+from gateway.idempotency import IdempotencyKeys
+from gateway.provider import Provider
+from gateway.relay import Order
+from gateway.settings import Config, Model
+from gateway.stream import Stream
+from gateway.unary import Unary
+from gateway.views.chat_events import ChatEventsView
+from gateway.views.sse import SseView
+from gateway.visits import Serve, Visit
+
+
+# Seconds a generation waits for a reader that may come back (design §3).
+GRACE = 60.0
+# Characters of an unknown model's name that its refusal repeats: a body may be 20 MB of it.
+SHOWN_NAME = 200
+CHAT = "/v1/chat/completions"
+# Names in a query that say how to read, or who reads, and nothing of what is asked.
+NOT_ASKED = frozenset(("last_event_id", "ticket", "api_key", "key"))
+
+
+class Terms(NamedTuple):
+    """How a generation may outlive its readers; as hub.Live has it."""
+
+    grace: float | None
+    patience: float
+
+
+class Doors:
+    """Whoever asks for a generation comes in here."""
+
+    def __init__(self, config: Config, providers: Mapping[str, Provider], desk: Desk) -> None:
+        self._config = config
+        self._providers = providers
+        self._desk = desk
+        self._keys = IdempotencyKeys()
+
+    def posted(self, path: str, *, streams: bool = True, forced: bool = False) -> Serve:
+        """Return what serves POSTs that are relayed to `path` below an upstream's base URL.
+
+        `streams` says whether such an answer can be a stream, `forced` that it always is.
+        """
+
+        def serve(visit: Visit) -> None:
+            call = openai.read_call(visit.request.body, streams=streams, forced=forced)
+            if call.stream:
+                self._stream(visit, call, path)
+            else:
+                order = self._order(visit, call, path, Terms(0.0, 0.0))
+                visit.taken()
+                Unary(self._desk, order, visit.request, visit.reply)
+
+        return serve
+
+    def event_source(self, visit: Visit) -> None:
+        """Serve `GET …/stream`: begin a generation, or go on with one that was begun."""
+        head = visit.request.head
+        query = dict(parse_qsl(head.query, keep_blank_values=True))
+        seen = head.get(b"last-event-id").decode("latin-1") or query.get("last_event_id", "")
+        if seen:
+            self._go_on(visit, seen)
+            return
+        call = openai.read_asked({k: v for k, v in query.items() if k not in NOT_ASKED})
+        stream = self._begin(visit, call, "/chat/completions", comes_back=True)
+        ChatEventsView(
+            stream.live, visit.reply, self._desk,
+            cursor=0, subject=visit.caller.subject, left=stream.left,
+        ).attach()  # fmt: skip
+        stream.begin()
+
+    # Streams.
+
+    def _stream(self, visit: Visit, call: openai.Call, path: str) -> None:
+        head = visit.request.head
+        again = self._asked_before(visit)
+        ids = head.get(b"headgate-resume").lower() == b"true"
+        waits = b"respond-async" not in head.members(b"prefer")
+        if again is not None:
+            self._repeat(visit, again, ids=ids or bool(head.get(b"last-event-id")), waits=waits)
+            return
+        stream = self._begin(visit, call, path, comes_back=ids, endless=not waits)
+        if waits:
+            SseView(
+                stream.live, visit.reply, self._desk,
+                fields=stream.fields, ids=ids, subject=visit.caller.subject, left=stream.left,
+            ).attach()  # fmt: skip
+        else:
+            _accept(visit, stream.live)
+            stream.left()
+        stream.begin()
+
+    def _begin(
+        self, visit: Visit, call: openai.Call, path: str, *, comes_back: bool, endless: bool = False
+    ) -> Stream:
+        head = visit.request.head
+        terms = _terms(self._model(call.model, visit.caller), head, comes_back=comes_back)
+        if endless:
+            terms = Terms(None, terms.patience)
+        order = self._order(visit, call, path, terms)
+        stream = Stream(self._desk, order, visit.request, visit.reply)
+        visit.taken()
+        key = head.get(b"idempotency-key")
+        if key:
+            self._keys.claim(
+                visit.caller.subject, key, visit.request.body, stream.live.log.id,
+                self._desk.clock(),
+            )  # fmt: skip
+        return stream
+
+    def _asked_before(self, visit: Visit) -> Live | None:
+        """Return the log of the same request under the same key, if it is worth reading."""
+        key = visit.request.head.get(b"idempotency-key")
+        if not key:
+            return None
+        now = self._desk.clock()
+        id = self._keys.find(visit.caller.subject, key, visit.request.body, now)
+        if id is None:
+            return None
+        live = self._desk.hub.find(id)
+        if live is None:
+            raise CursorGone("the answer to the request of this key is not kept any more")
+        return live if _worth_reading(live.log) else None
+
+    def _repeat(self, visit: Visit, live: Live, *, ids: bool, waits: bool) -> None:
+        """Answer a repeated request from the log of the first."""
+        desk, log = self._desk, live.log
+        if not waits:
+            _accept(visit, live)
+            return
+        seen = visit.request.head.get(b"last-event-id").decode("latin-1")
+        cursor = log.locate(seen) if seen else log.base
+        visit.request.body = b""  # it may be 20 MB, and the view lives for minutes
+        desk.metrics.resumed("recovered")
+        SseView(
+            live, visit.reply, desk,
+            fields=lambda: _location(live), ids=ids, cursor=cursor,
+            subject=visit.caller.subject, left=visit.account,
+        ).attach()  # fmt: skip
+
+    def _go_on(self, visit: Visit, seen: str) -> None:
+        """Let an EventSource that was cut off go on with its generation, or tell it to stop."""
+        live = self._desk.hub.of_cursor(seen)
+        if live is None or live.log.subject != visit.caller.subject:
+            # Nothing but a 204 ends its attempts; a new generation would be a second bill.
+            self._desk.metrics.resumed("gone")
+            visit.reply.send(204, b"")
+            return
+        log = live.log
+        cursor = log.locate(seen)
+        if log.closed and cursor == log.tail:
+            self._desk.metrics.resumed("ended")
+            visit.reply.send(204, b"")
+            return
+        self._desk.metrics.resumed("recovered")
+        ChatEventsView(
+            live, visit.reply, self._desk,
+            cursor=cursor, subject=visit.caller.subject, left=visit.account,
+        ).attach()  # fmt: skip
+
+    # Orders.
+
+    def _model(self, name: str, caller: Caller) -> Model:
+        model = self._config.model(name)
+        if model is None or not caller.knows(name):
+            raise unknown_model(name)
+        return model
+
+    def _order(self, visit: Visit, call: openai.Call, path: str, terms: Terms) -> Order:
+        model = self._model(call.model, visit.caller)
+        target = model.targets[0]
+        provider = self._providers[target.upstream]
+        body = openai.upstream_body(call, target.model or call.model)
+        head = visit.request.head
+        return Order(
+            route="/v1" + path,
+            asked=call.model,
+            model=model.name,
+            provider=provider,
+            wants_usage=call.wants_usage,
+            wire=provider.request(path.encode(), head, body, stream=call.stream),
+            subject=visit.caller.subject,
+            grace=terms.grace,
+            patience=terms.patience,
+        )
+
+
+def unknown_model(name: str) -> ModelNotFound:
+    """Return the error for a model that is not there, or not for this caller."""
+    shown = repr(name if len(name) <= SHOWN_NAME else name[:SHOWN_NAME] + "...")
+    return ModelNotFound(f"no model {shown} is configured", param="model")
+
+
+def _terms(model: Model, head: RequestHead, *, comes_back: bool) -> Terms:
+    """Return what the request asks for on disconnect, within what the model allows."""
+    allowed = GRACE if model.on_disconnect is None else model.on_disconnect
+    wish = head.get(b"headgate-on-disconnect").lower()
+    if wish not in (b"", b"cancel", b"detach"):
+        raise ClientError("headgate-on-disconnect is cancel or detach")
+    if wish == b"cancel":
+        return Terms(0.0, 0.0)
+    if wish == b"detach" or comes_back:
+        return Terms(allowed, allowed)
+    return Terms(model.on_disconnect or 0.0, allowed)
+
+
+def _worth_reading(log: EventLog) -> bool:
+    """Tell whether a log answers a repeated request; SDKs repeat what failed under its key."""
+    failed = log.state in (State.FAILED, State.INTERRUPTED)
+    return not (log.reason == "disconnect" or (failed and log.tail <= 1))
+
+
+def _location(live: Live) -> bytes:
+    return b"location: /v1/stream/" + live.log.id.encode() + b"\r\n"
+
+
+def _accept(visit: Visit, live: Live) -> None:
+    """Answer 202: the generation goes on, and is read elsewhere."""
+    log = live.log
+    body = {"id": log.id, "stream": f"/v1/stream/{log.id}", "state": log.state.value}
+    fields = _location(live) + b"preference-applied: respond-async\r\n"
+    visit.reply.send(202, orjson.dumps(body), fields=fields)

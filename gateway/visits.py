@@ -1,0 +1,123 @@
+"""One request at one route: who came, what is answered, and the line in the log about it."""
+
+from collections.abc import Callable, Mapping
+
+from gateway.callers import Caller
+from gateway.desk import Desk
+from gateway.errors import ClientError, GatewayError, MethodNotAllowed, RouteNotFound
+from gateway.guard import RequestHead
+from gateway.host import MAX_UNWANTED, Request
+from gateway.logs import RequestRecord
+from gateway.reply import Reply
+
+
+# Bytes of a generation's body: some images in base64 (design §8).
+MAX_BODY = 20 * 1024 * 1024
+
+
+class Visit:
+    """A request with its answer and its caller.
+
+    Its line in the log is written once: when the answer is complete, by `account` when
+    a view has given it, or by the job that took it.
+    """
+
+    __slots__ = ("_accounted", "_desk", "_name", "caller", "reply", "request")
+
+    def __init__(
+        self, desk: Desk, name: str, request: Request, reply: Reply, caller: Caller
+    ) -> None:
+        self.request = request
+        self.reply = reply
+        self.caller = caller
+        self._desk = desk
+        self._name = name  # of the route; a label
+        self._accounted = False
+
+    def taken(self) -> None:
+        """Leave the line in the log to a job, which knows more."""
+        self._accounted = True
+
+    def account(self, error: str = "") -> None:
+        """Count and log the request.  Only the first call counts."""
+        if self._accounted:
+            return
+        self._accounted = True
+        desk, request, reply = self._desk, self.request, self.reply
+        duration = desk.clock() - request.received
+        desk.metrics.request(self._name, "", "", reply.status, duration)
+        desk.log.request(
+            RequestRecord(
+                request_id=request.id,
+                client=request.client,
+                route=self._name,
+                method=request.head.method,
+                path=request.head.path,
+                status=reply.status,
+                duration=duration,
+                bytes=reply.bytes_sent,
+                error=error,
+            )
+        )
+
+
+Serve = Callable[[Visit], None]
+
+
+class Endpoint:
+    """One method of one path."""
+
+    __slots__ = ("_desk", "_name", "_serve", "max_body", "public", "refusal")
+
+    def __init__(
+        self,
+        desk: Desk,
+        name: str,
+        serve: Serve,
+        max_body: int = MAX_UNWANTED,
+        *,
+        refusal: ClientError | None = None,
+        public: bool = False,
+    ) -> None:
+        self.max_body = max_body
+        self.refusal = refusal  # what will be answered whatever the body is
+        self.public = public  # served to whoever asks, without a key
+        self._desk = desk
+        self._name = name  # a label
+        self._serve = serve
+
+    def handle(self, request: Request, reply: Reply, caller: Caller) -> None:
+        """Serve a request; a GatewayError is its answer."""
+        visit = Visit(self._desk, self._name, request, reply, caller)
+        error = ""
+        try:
+            self._serve(visit)
+        except GatewayError as refusal:
+            error = refusal.message
+            reply.error(refusal)
+        if reply.ended:
+            visit.account(error)
+
+
+def choose_method(
+    desk: Desk, methods: Mapping[str, Endpoint] | None, head: RequestHead
+) -> Endpoint:
+    """Return the endpoint of a head's method, or one that refuses it."""
+    if methods is None:
+        return refusing(desk, RouteNotFound("no such path"))
+    # HEAD is GET without its body (RFC 9110 §9.3.2); the reply leaves the body out.
+    method = "GET" if head.method == "HEAD" and "HEAD" not in methods else head.method
+    endpoint = methods.get(method)
+    if endpoint is not None:
+        return endpoint
+    allow = ", ".join(dict.fromkeys([*methods, *(["HEAD"] if "GET" in methods else [])]))
+    return refusing(desk, MethodNotAllowed(f"this path takes {allow}", allow=allow))
+
+
+def refusing(desk: Desk, error: ClientError) -> Endpoint:
+    """Return an endpoint that answers with `error`, whatever comes."""
+
+    def refuse(visit: Visit) -> None:
+        raise error
+
+    return Endpoint(desk, "other", refuse, MAX_BODY, refusal=error, public=True)
