@@ -23,8 +23,6 @@ from gateway.unary import Unary
 
 # Bytes of a generation's body: some images in base64 (design §8).
 MAX_BODY = 20 * 1024 * 1024
-# Characters of an unknown model's name that its refusal repeats: a body may be 20 MB of it.
-SHOWN_NAME = 200
 MODELS = "/v1/models/"
 TEXT = b"text/plain; charset=utf-8"
 
@@ -116,7 +114,7 @@ class Api:
             call = openai.read_call(request.body, streams=streams)
             model = self._config.model(call.model)
             if model is None:
-                raise _unknown(call.model)
+                raise ModelNotFound(call.model)
             order = self._order(call, request.head, model, name, below)
             (Stream if call.stream else Unary)(self._desk, order, request, reply)
 
@@ -147,7 +145,7 @@ class Api:
     def _show_model(self, request: Request, reply: Reply) -> None:
         name = unquote(request.head.path[len(MODELS) :])
         if name not in self._models:
-            raise _unknown(name)
+            raise ModelNotFound(name)
         reply.send(200, orjson.dumps(self._models[name]))
 
 
@@ -171,11 +169,6 @@ def _refusal(desk: Desk, error: ClientError) -> Endpoint:
         raise error
 
     return Endpoint(desk, "other", refuse, MAX_BODY, refusal=error)
-
-
-def _unknown(name: str) -> ModelNotFound:
-    shown = repr(name if len(name) <= SHOWN_NAME else name[:SHOWN_NAME] + "...")
-    return ModelNotFound(f"no model {shown} is configured", param="model")
 
 
 def _healthz(request: Request, reply: Reply) -> None:
