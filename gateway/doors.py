@@ -34,8 +34,6 @@ from gateway.visits import Serve, Visit
 
 # Seconds a generation waits for a reader that may come back (design §3).
 GRACE = 60.0
-# Characters of an unknown model's name that its refusal repeats: a body may be 20 MB of it.
-SHOWN_NAME = 200
 CHAT = "/v1/chat/completions"
 # Names in a query that say how to read, or who reads, and nothing of what is asked.
 NOT_ASKED = frozenset(("last_event_id", "ticket", "api_key", "key"))
@@ -184,7 +182,7 @@ class Doors:
     def _model(self, name: str, caller: Caller) -> Model:
         model = self._config.model(name)
         if model is None or not caller.knows(name):
-            raise unknown_model(name)
+            raise ModelNotFound(name)
         return model
 
     def _order(self, visit: Visit, call: openai.Call, path: str, terms: Terms) -> Order:
@@ -204,12 +202,6 @@ class Doors:
             grace=terms.grace,
             patience=terms.patience,
         )
-
-
-def unknown_model(name: str) -> ModelNotFound:
-    """Return the error for a model that is not there, or not for this caller."""
-    shown = repr(name if len(name) <= SHOWN_NAME else name[:SHOWN_NAME] + "...")
-    return ModelNotFound(f"no model {shown} is configured", param="model")
 
 
 def _terms(model: Model, head: RequestHead, *, comes_back: bool) -> Terms:

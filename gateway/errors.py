@@ -9,7 +9,7 @@
      │   ├─ Forbidden               403  known, and still not allowed
      │   ├─ RouteNotFound           404
      │   ├─ LogNotFound             404  no such log, or not this caller's
-     │   ├─ ModelNotFound           404  model_not_found
+     │   ├─ ModelNotFound           404  model_not_found: none, or none that this caller may use
      │   ├─ MethodNotAllowed        405
      │   ├─ RequestTimeout          408
      │   ├─ Conflict                409  the log does not stand as the request presumes
@@ -45,6 +45,10 @@ outside.
 from typing import ClassVar
 
 import orjson
+
+
+# Characters of an unknown model's name that its refusal repeats: a body may be 20 MB of it.
+SHOWN_NAME = 200
 
 
 class GatewayError(Exception):
@@ -142,10 +146,14 @@ class LogNotFound(ClientError):
 
 
 class ModelNotFound(ClientError):
-    """No configured model has this name."""
+    """No configured model has this name, or this caller may not know of it."""
 
     status = 404
     code = "model_not_found"
+
+    def __init__(self, name: str) -> None:
+        shown = repr(name if len(name) <= SHOWN_NAME else name[:SHOWN_NAME] + "...")
+        super().__init__(f"no model {shown} is configured", param="model")
 
 
 class MethodNotAllowed(ClientError):

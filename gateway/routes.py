@@ -9,11 +9,11 @@ from urllib.parse import unquote
 
 import orjson
 
-from gateway.callers import Caller, Callers
+from gateway.callers import OPEN, Caller, Callers
 from gateway.cors import Cors
 from gateway.desk import Desk
-from gateway.doors import CHAT, Doors, unknown_model
-from gateway.errors import ClientError
+from gateway.doors import CHAT, Doors
+from gateway.errors import ClientError, ModelNotFound
 from gateway.guard import RequestHead
 from gateway.host import Request
 from gateway.provider import Provider
@@ -25,8 +25,6 @@ from gateway.visits import MAX_BODY, Endpoint, Serve, Visit, choose_method, refu
 
 MODELS = "/v1/models/"
 TEXT = b"text/plain; charset=utf-8"
-
-NOBODY = Caller()
 
 
 class Entrance:
@@ -92,14 +90,14 @@ class Api:
         """Return where a request goes; a wrong path, method or caller goes to its refusal."""
         fields = self._cors.fields(head)
         if head.method == "OPTIONS":
-            return Entrance(self._options, NOBODY, self._cors.preflight(head) or fields)
+            return Entrance(self._options, OPEN, self._cors.preflight(head) or fields)
         endpoint = choose_method(self._desk, self._methods(head.path), head)
         if endpoint.public:
-            return Entrance(endpoint, NOBODY, fields)
+            return Entrance(endpoint, OPEN, fields)
         try:
             caller = self._callers.identify(head, self._desk.clock())
         except ClientError as error:
-            return Entrance(refusing(self._desk, error), NOBODY, fields)
+            return Entrance(refusing(self._desk, error), OPEN, fields)
         return Entrance(endpoint, caller, fields)
 
     def _methods(self, path: str) -> Mapping[str, Endpoint] | None:
@@ -121,7 +119,7 @@ class Api:
     def _show_model(self, visit: Visit) -> None:
         name = unquote(visit.request.head.path[len(MODELS) :])
         if name not in self._models or not visit.caller.knows(name):
-            raise unknown_model(name)
+            raise ModelNotFound(name)
         visit.reply.send(200, orjson.dumps(self._models[name]))
 
 

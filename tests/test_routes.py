@@ -3,8 +3,9 @@
 import orjson
 import pytest
 
+from gateway.errors import SHOWN_NAME
 from gateway.host import MAX_UNWANTED
-from gateway.routes import MAX_BODY, SHOWN_NAME
+from gateway.routes import MAX_BODY
 from tests.stand import Stand
 
 

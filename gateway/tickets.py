@@ -1,0 +1,71 @@
+"""Tickets: a moment's right to open one path, for those who can send no header.
+
+A browser's EventSource and WebSocket send no key.  A page that has one, or whose
+server has one, gets a ticket for it and lays that into the URL, where history, proxies
+and logs may see it: by then it is spent.  Only hashes are kept, so what is in memory
+opens nothing.
+"""
+
+from hashlib import sha256
+from secrets import token_hex
+from typing import Final, NamedTuple
+
+from gateway.callers import Caller
+
+
+# Seconds from issue to use: a page asks for a ticket when it is about to use it.
+LIFETIME: Final = 30.0
+# Random bytes.  Hexadecimal, because members of header fields are compared in lower case.
+TICKET_BYTES: Final = 32
+# Tickets alive at once, some 300 bytes each: as many pages as a worker has connections
+# (design §8) may open one in the same half minute.
+MAX_TICKETS: Final = 20_000
+
+
+class _Ticket(NamedTuple):
+    caller: Caller
+    expires: float
+
+
+class Tickets:
+    """The tickets alive: at most `limit`, of which the oldest go."""
+
+    __slots__ = ("_alive", "_limit")
+
+    def __init__(self, limit: int = MAX_TICKETS) -> None:
+        self._limit = limit
+        self._alive: dict[bytes, _Ticket] = {}  # by hash; oldest first
+
+    def __len__(self) -> int:
+        return len(self._alive)
+
+    def issue(self, caller: Caller, opens: str, now: float) -> tuple[str, float]:
+        """Return a new ticket by which `caller` may open the path `opens`, and when it expires.
+
+        Both times are seconds of the same clock, which must not go back.
+        """
+        self._expire(now)
+        ticket = token_hex(TICKET_BYTES)
+        expires = now + LIFETIME
+        self._alive[_hash(ticket)] = _Ticket(caller._replace(opens=opens), expires)
+        return ticket, expires
+
+    def redeem(self, ticket: str, path: str, now: float) -> Caller | None:
+        """Return who opens `path` by this ticket, or None; shown once, it is spent either way."""
+        # The hash is looked up: how long that takes tells nothing about the ticket.
+        found = self._alive.pop(_hash(ticket), None)
+        if found is None or now >= found.expires or path != found.caller.opens:
+            return None
+        return found.caller
+
+    def _expire(self, now: float) -> None:
+        """Make room for one more."""
+        while self._alive:
+            oldest = next(iter(self._alive))
+            if now < self._alive[oldest].expires and len(self._alive) < self._limit:
+                return
+            del self._alive[oldest]
+
+
+def _hash(ticket: str) -> bytes:
+    return sha256(ticket.encode()).digest()
