@@ -8,7 +8,6 @@ from urllib.parse import unquote
 
 import orjson
 
-from gateway.config import Config, Model
 from gateway.dialects import openai
 from gateway.errors import ClientError, GatewayError, MethodNotAllowed, ModelNotFound, RouteNotFound
 from gateway.guard import RequestHead
@@ -17,6 +16,7 @@ from gateway.logs import RequestRecord
 from gateway.provider import Provider
 from gateway.relay import Desk, Order
 from gateway.reply import Reply
+from gateway.settings import Config, Model
 from gateway.stream import Stream
 from gateway.unary import Unary
 

@@ -21,7 +21,6 @@ import uvloop
 
 from gateway import __version__
 from gateway.admin import Admin
-from gateway.config import Config
 from gateway.errors import GatewayError, UpstreamUnavailable
 from gateway.guard import RequestHead
 from gateway.host import OVERLOAD_ANSWERS, Host, Route
@@ -33,6 +32,7 @@ from gateway.provider import Provider
 from gateway.relay import Desk
 from gateway.resolver import Resolver
 from gateway.routes import Api
+from gateway.settings import Config
 from gateway.sockets import (
     ADMIN_CONNECTIONS,
     BACKLOG,

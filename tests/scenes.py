@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable
 from types import SimpleNamespace
 
-from gateway.config import Timeouts
 from gateway.exchange import Exchange
 from gateway.pool import Pool
+from gateway.settings import Timeouts
 from gateway.upstream import UpstreamConnection
 from tests.fakes import FakeLoop, FakeProvider
 
