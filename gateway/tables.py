@@ -16,6 +16,7 @@ import msgspec
 
 from gateway import units
 from gateway.errors import ConfigError
+from gateway.references import interpolate, references
 from gateway.settings import WILDCARD_LABEL, Model, Target, Timeouts
 from gateway.units import Address, Name, ReadableFile, Seconds, Secret, Timeout, Url
 
@@ -86,7 +87,7 @@ def _fill(value: Any, kind: type[msgspec.Struct] | None, env: Mapping[str, str],
     """Return `value` with its `${…}` filled; the keys of its tables must be those of `kind`."""
     if isinstance(value, str):
         try:
-            return units.interpolate(value, env)
+            return interpolate(value, env)
         except ConfigError as error:
             raise Fault(path, error.message) from None
     if isinstance(value, list):
@@ -154,7 +155,7 @@ def _explain(error: msgspec.ValidationError, table: dict[str, Any]) -> Fault:
 def _found(field: str, raw: object) -> str:
     """Return what may be shown of a value that stands under `field` in the file."""
     if isinstance(raw, str) and field == "keys":
-        return ", ".join(units.references(raw)) or ("a string" if raw else "an empty string")
+        return ", ".join(references(raw)) or ("a string" if raw else "an empty string")
     # A user, a password or a key in a query may have been pasted with the URL.
     if field == "keys" or (field == "base_url" and isinstance(raw, str) and set("@?") & set(raw)):
         return kind_of(raw)

@@ -1,17 +1,15 @@
-"""What an operator writes as text: durations, sizes, names, addresses, URLs, keys, `${…}`.
+"""What an operator writes as text: durations, sizes, names, addresses, URLs, keys.
 
 Each reader takes the text of one value and returns what it means, or raises a
-ConfigError that completes "expected …".  No error of this file repeats the text,
-save the name or path of a reference: the text may be a secret, or hold one.
-Whoever knows where it stood decides what of it can be shown.
+ConfigError that completes "expected …".  No error of this file repeats the text:
+it may be a secret, or hold one.  Whoever knows where it stood decides what of it
+can be shown.
 """
 
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from gateway.errors import ConfigError
 
@@ -25,20 +23,6 @@ LONGEST_DURATION = 366 * 24 * 3600.0
 
 _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _SIZE = re.compile(r"([0-9]{1,12})(B|KiB|MiB|GiB)")
-
-_REFERENCE = re.compile(r"\$\{([^}]*)(\}?)")
-# Errors repeat names and paths, so no control character may pass as part of one,
-# nor a default behind a path: only variables have them, and it may be a secret.
-_FORM = re.compile(
-    r"(?P<name>[A-Za-z_]\w*)(?::-(?P<default>.*))?"
-    r"|file:(?P<file>/(?!.*:-)[^\x00-\x1f\x7f-\x9f]+)"
-    r"|credential:(?P<credential>[\w.-]+)",
-    re.ASCII | re.DOTALL,
-)
-
-# A referred file holds one key or one URL; 64 KiB stops a path like /dev/zero.
-FILE_LIMIT = 64 * 1024
-
 
 _HOST = r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253})"
 _TCP = re.compile(_HOST + r":(?P<port>[0-9]{1,5})")
@@ -281,72 +265,3 @@ def _port(text: str, *, lowest: int) -> int:
     if not lowest <= int(text) <= 65535:
         raise ConfigError(f"expected a port from {lowest} to 65535")
     return int(text)
-
-
-def interpolate(text: str, env: Mapping[str, str]) -> str:
-    """Return `text` with each `${…}` replaced by what it refers to.
-
-    `${NAME}` is a variable of `env`, which must be set and not empty;
-    `${NAME:-default}` may be either; `${file:/path}` is a file's content and
-    `${credential:name}` that of a file systemd laid into $CREDENTIALS_DIRECTORY,
-    both without the line end that editors add.  What comes in is not searched
-    again for references.
-
-    Raises:
-        ConfigError: a reference of another form, or nothing behind it.
-    """
-    return _REFERENCE.sub(lambda match: _resolve(match[1], match[2] == "}", env), text)
-
-
-def references(text: str) -> list[str]:
-    """Return the references in `text` in order, without their defaults: those may be secrets."""
-    return [f"${{{body.partition(':-')[0]}}}" for body, _ in _REFERENCE.findall(text)]
-
-
-def _resolve(body: str, closed: bool, env: Mapping[str, str]) -> str:
-    form = _FORM.fullmatch(body)
-    if form is None or not closed:
-        raise ConfigError(
-            "expected ${NAME}, ${NAME:-default}, ${file:/path} or ${credential:name} after a ${"
-        )
-    if form["name"]:
-        return _variable(form["name"], form["default"], env)
-    if form["file"]:
-        return _content(body, Path(form["file"]))
-    directory = env.get("CREDENTIALS_DIRECTORY")
-    if not directory:
-        raise ConfigError(
-            f"${{{body}}}: CREDENTIALS_DIRECTORY is not set; systemd sets it for LoadCredential="
-        )
-    return _content(body, Path(directory, form["credential"]))
-
-
-def _variable(name: str, default: str | None, env: Mapping[str, str]) -> str:
-    # Empty counts as unset, as in a shell's ${NAME:?} and ${NAME:-default}: an
-    # empty key or host is never meant, and `${NAME:-}` says so when it is.
-    value = env.get(name) or default
-    if value is None:
-        state = "empty" if name in env else "not set"
-        raise ConfigError(f"${{{name}}}: the environment variable is {state}")
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # Python keeps bytes that are not UTF-8 as lone surrogates
-        raise ConfigError(f"${{{name}}}: the environment variable is not UTF-8") from None
-    return value
-
-
-def _content(reference: str, path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            data = file.read(FILE_LIMIT + 1)
-    except OSError as error:
-        raise ConfigError(f"${{{reference}}}: {error.strerror}") from None
-    if len(data) > FILE_LIMIT:
-        raise ConfigError(f"${{{reference}}}: the file is larger than {FILE_LIMIT} bytes")
-    try:
-        text = data.decode().rstrip("\r\n")
-    except UnicodeDecodeError:
-        raise ConfigError(f"${{{reference}}}: the file is not UTF-8 text") from None
-    if not text:
-        raise ConfigError(f"${{{reference}}}: the file is empty")
-    return text
