@@ -18,13 +18,27 @@ import msgspec
 
 from gateway import units
 from gateway.errors import ConfigError
-from gateway.settings import Config, Model, Server, Upstream
+from gateway.settings import (
+    LEAST_STORE,
+    OPEN_TO_OTHERS,
+    Channel,
+    Config,
+    Cors,
+    Key,
+    Logs,
+    Model,
+    Server,
+    Upstream,
+)
 from gateway.tables import Fault, kind_of, nearest, quoted, read_table, title
 from gateway.units import Tcp
 
 
 # Some hundred upstreams and models are 100 KB; this stops a path like /dev/zero.
 CONFIG_LIMIT = 1024 * 1024
+
+# Among the models of a key: it may use whatever there is.
+ALL_MODELS = "*"
 
 
 def load(path: str | Path, env: Mapping[str, str] = os.environ) -> Config:
@@ -70,7 +84,8 @@ _NONE = {
     "upstreams": 'no upstream; write [upstreams.NAME] with base_url = "https://…/v1"',
     "models": 'no model; write [models."*"] with targets = [{ upstream = "NAME" }]',
 }
-_LATER_TABLES = {"logs", "records", "cors", "keys", "channels"}
+_TABLES = ("server", "logs", "cors", "upstreams", "models", "keys", "channels")
+_LATER_TABLES = {"records"}
 
 _T = TypeVar("_T", bound=msgspec.Struct)
 
@@ -89,41 +104,73 @@ class _Reading:
     def config(self) -> Config:
         """Return the document as structs, or raise all its faults in one ConfigError."""
         self._only_known_tables()
-        server = self._table(Server, self.document.get("server", {}), "server")
-        upstreams = self._tables(Upstream, "upstreams")
-        models = self._tables(Model, "models")
-        self._only_known_upstreams(models)
-        if self.faults or server is None:
+        keys = self._keys()
+        found = Config(
+            server=self._single(Server, "server"),
+            logs=self._single(Logs, "logs"),
+            cors=self._single(Cors, "cors"),
+            upstreams=self._tables(Upstream, "upstreams"),
+            models=self._tables(Model, "models"),
+            keys=tuple(map(_without_wildcard, keys.values())),
+            channels=self._tables(Channel, "channels"),
+            warnings=(),
+        )
+        self._only_what_agrees(found, keys)
+        if self.faults:
             raise ConfigError("\n".join(self.faults))
-        return Config(server, upstreams, models, self._warnings(server, upstreams))
+        return msgspec.structs.replace(found, warnings=self._warnings(found))
+
+    def _only_what_agrees(self, found: Config, keys: dict[int, Key]) -> None:
+        """Hold tables against each other; those with a fault of their own are left out."""
+        self._only_known_upstreams(found.models)
+        self._only_known_models(keys)
+        self._only_different_keys(keys)
+        self._only_to_this_machine_without_keys(found.server)
+        self._only_a_store_of_use(found.logs)
 
     def _only_known_tables(self) -> None:
-        known = ("server", "upstreams", "models")
         for key in self.document:
             if key in _LATER_TABLES:
                 self._fault(title([key]), "not yet supported")
-            elif key not in known:
-                self._fault(title([key]), f"unknown table; {nearest(key, known)}")
+            elif key not in _TABLES:
+                self._fault(title([key]), f"unknown table; {nearest(key, _TABLES)}")
+
+    def _single(self, kind: type[_T], name: str) -> _T:
+        """Return the table [NAME], or what holds without it also if it has a fault."""
+        return self._table(kind, self.document.get(name, {}), f"[{name}]") or kind()
 
     def _tables(self, kind: type[_T], group: str) -> dict[str, _T]:
         """Return the tables [GROUP.NAME] by NAME, without those that have a fault."""
         tables = self.document.get(group, {})
         if not isinstance(tables, dict):
             self._fault(f"[{group}]", f"expected tables [{group}.NAME], found {kind_of(tables)}")
-        elif not tables:
+        elif not tables and group in _NONE:
             self._fault(f"[{group}]", _NONE[group])
         else:
-            structs = {name: self._table(kind, tables[name], group, name) for name in tables}
+            structs = {
+                name: self._table(kind, table, title((group, name)), name)
+                for name, table in tables.items()
+            }
             return {name: struct for name, struct in structs.items() if struct is not None}
         return {}
 
-    def _table(self, kind: type[_T], table: object, *names: str) -> _T | None:
+    def _keys(self) -> dict[int, Key]:
+        """Return the tables [[keys]] by their numbers, without those that have a fault."""
+        tables = self.document.get("keys", [])
+        if not isinstance(tables, list):
+            self._fault("[[keys]]", f"expected tables [[keys]], found {kind_of(tables)}")
+            return {}
+        keys = {n: self._table(Key, table, f"[[keys]][{n}]") for n, table in enumerate(tables)}
+        return {n: key for n, key in keys.items() if key is not None}
+
+    def _table(
+        self, kind: type[_T], table: object, where: str, name: str | None = None
+    ) -> _T | None:
         """Return the table as a struct; None if it has a fault, which is then gathered."""
         try:
-            return read_table(kind, table, names, self.env)
+            return read_table(kind, table, self.env, name)
         except Fault as fault:
-            where = f"{title(names)} {fault.path.lstrip('.')}".rstrip()
-            self._fault(where, fault.what)
+            self._fault(f"{where} {fault.path.lstrip('.')}".rstrip(), fault.what)
             return None
 
     def _only_known_upstreams(self, models: dict[str, Model]) -> None:
@@ -138,16 +185,59 @@ class _Reading:
                     what = f"unknown upstream {quoted(raw)}; {nearest(target.upstream, known)}"
                     self._fault(where, what)
 
+    def _only_known_models(self, keys: dict[int, Key]) -> None:
+        known = self.document.get("models")
+        if not isinstance(known, dict) or not known:
+            return  # told already
+        for number, key in keys.items():
+            for place, model in enumerate(key.models or ()):
+                if model != ALL_MODELS and model not in known:
+                    raw = self.document["keys"][number]["models"][place]
+                    what = f"unknown model {quoted(raw)}; {nearest(model, known)}"
+                    self._fault(f"[[keys]][{number}] models[{place}]", what)
+
+    def _only_different_keys(self, keys: dict[int, Key]) -> None:
+        first: dict[str, int] = {}
+        for number, key in keys.items():
+            earlier = first.setdefault(key.key.reveal(), number)
+            if earlier != number:
+                what = f"the key of [[keys]][{earlier}] once more; a key is of one subject"
+                self._fault(f"[[keys]][{number}] key", what)
+
+    def _only_to_this_machine_without_keys(self, server: Server) -> None:
+        if self.document.get("keys"):
+            return  # also if they have faults
+        for number, address in enumerate(server.listen):
+            # Of systemd's sockets nothing is known before the start, which looks at them.
+            if isinstance(address, Tcp) and not units.is_loopback(address.host):
+                self._fault(f"[server] listen[{number}]", OPEN_TO_OTHERS)
+
+    def _only_a_store_of_use(self, logs: Logs) -> None:
+        if logs.max_bytes < LEAST_STORE:
+            raw = self.document["logs"]["max_bytes"]
+            what = f'expected at least "{LEAST_STORE >> 20}MiB", found {quoted(raw)}'
+            self._fault("[logs] max_bytes", what)
+
     def _fault(self, where: str, what: str) -> None:
         self.faults.append(f"{self.name}: {where}: {what}")
 
-    def _warnings(self, server: Server, upstreams: dict[str, Upstream]) -> tuple[str, ...]:
+    def _warnings(self, config: Config) -> tuple[str, ...]:
         lines = []
-        if isinstance(server.admin, Tcp) and not units.is_loopback(server.admin.host):
+        admin = config.server.admin
+        if isinstance(admin, Tcp) and not units.is_loopback(admin.host):
             lines.append("[server] admin: other machines can reach it, and it asks for no key")
-        for name, upstream in upstreams.items():
+        for name, upstream in config.upstreams.items():
             url = upstream.base_url
             if upstream.keys and url.scheme == "http" and not units.is_loopback(url.host):
                 where = f"{title(('upstreams', name))} base_url"
                 lines.append(f"{where}: http:// sends the key in clear text to {url.host}")
+        if (
+            sum(channel.retain.bytes for channel in config.channels.values())
+            > config.logs.max_bytes
+        ):
+            lines.append("[logs] max_bytes: less than the channels together may retain")
         return tuple(f"{self.name}: {line}" for line in lines)
+
+
+def _without_wildcard(key: Key) -> Key:
+    return msgspec.structs.replace(key, models=None) if ALL_MODELS in (key.models or ()) else key

@@ -9,17 +9,41 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from gateway.units import Address, Name, ReadableFile, Seconds, Secret, Tcp, Timeout, Url
+from gateway.units import (
+    Address,
+    CallerKey,
+    CookieName,
+    Grace,
+    Name,
+    Origin,
+    ReadableFile,
+    Seconds,
+    Secret,
+    Segment,
+    Size,
+    Tcp,
+    Timeout,
+    Url,
+)
 
 
 # The metric label of every model that only [models."*"] knows: names come from outside there.
 WILDCARD_LABEL = "other"
 
+# One event of a provider may be as large: a store of less would hold no log that matters.
+LEAST_STORE = Size(1024 * 1024)
+
+# What is wrong with a public listener while no key is configured, and what to do.
+OPEN_TO_OTHERS = (
+    "other machines can reach it, and no caller needs a key; "
+    "write [[keys]] with key and subject, or listen on 127.0.0.1 or a unix socket"
+)
+
 
 class Server(msgspec.Struct, frozen=True):
     """The table [server]."""
 
-    # Loopback: a server that asks for no key is opened to others only in so many words.
+    # Loopback: a server that asks for no key is open to its own machine only.
     listen: Annotated[tuple[Address, ...], Meta(min_length=1)] = (Tcp("127.0.0.1", 8080),)
     # It shows metrics and live streams to whoever asks.
     admin: Address = Tcp("127.0.0.1", 9090)
@@ -29,6 +53,28 @@ class Server(msgspec.Struct, frozen=True):
     drain: Seconds = Seconds(600)
     # Log collectors take JSON; people at a terminal ask for text.
     log_format: Literal["json", "text"] = "json"
+    # A key in a URL stays in histories and in the logs of whatever passes it on.
+    allow_query_keys: bool = False
+
+
+class Logs(msgspec.Struct, frozen=True):
+    """The table [logs]: where generations and channels live."""
+
+    store: Literal["memory:"] = "memory:"
+    # A reload or a walk through a tunnel is over by then; the rest is for records.
+    retain: Seconds = Seconds(300)
+    # Thousands of answers of 100 KB, on a machine of 1 GiB.
+    max_bytes: Size = Size(512 * 1024 * 1024)
+    # Many proxies give up on an answer after 30 s of silence.
+    long_poll: Timeout = Timeout(25)
+
+
+class Cors(msgspec.Struct, frozen=True):
+    """The table [cors]: which web pages may call, and the cookie that may carry a key."""
+
+    origins: tuple[Origin, ...] = ()
+    # None: cookies are not looked at.
+    cookie: CookieName | None = None
 
 
 class Timeouts(msgspec.Struct, frozen=True):
@@ -74,16 +120,48 @@ class Model(msgspec.Struct, frozen=True):
 
     name: str
     targets: Annotated[tuple[Target, ...], Meta(min_length=1, max_length=1)]
-    # Tokens that nobody will read cost money.
-    on_disconnect: Literal["cancel"] = "cancel"
+    # Seconds of grace; None: what the way of asking implies.
+    on_disconnect: Grace | None = None
+
+
+class Key(msgspec.Struct, frozen=True):
+    """A table [[keys]]: a key that callers present, and who they are by it."""
+
+    key: CallerKey
+    subject: Name
+    # Names of configured models; None: all, as the file says by nothing or "*".
+    models: tuple[Name, ...] | None = None
+
+
+class Retain(msgspec.Struct, frozen=True):
+    """What a channel keeps; whichever bound is met first counts."""
+
+    # What a page shows that was away for a while; more is a history, which records are for.
+    entries: Annotated[int, Meta(ge=1)] = 1000
+    bytes: Size = Size(1024 * 1024)
+    age: Timeout = Timeout(3600)
+
+
+class Channel(msgspec.Struct, frozen=True):
+    """A table [channels.NAME]: a log that people write, there from the start."""
+
+    name: Segment
+    welcome: bool = False
+    # Seconds between entries of the server's own; None: it writes none.
+    periodic: Timeout | None = None
+    retain: Retain = Retain()
 
 
 class Config(msgspec.Struct, frozen=True):
-    """The whole file; `upstreams` and `models` stand under the names of their tables."""
+    """The whole file; upstreams, models and channels stand under the names of their tables."""
 
     server: Server
+    logs: Logs
+    cors: Cors
     upstreams: dict[str, Upstream]
     models: dict[str, Model]
+    keys: tuple[Key, ...]  # none: whoever can connect may call
+    channels: dict[str, Channel]
     warnings: tuple[str, ...]  # allowed, and still likely a mistake: a line each
 
     def model(self, name: str) -> Model | None:

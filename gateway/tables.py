@@ -17,8 +17,30 @@ import msgspec
 from gateway import units
 from gateway.errors import ConfigError
 from gateway.references import interpolate, references
-from gateway.settings import WILDCARD_LABEL, Model, Target, Timeouts
-from gateway.units import Address, Name, ReadableFile, Seconds, Secret, Timeout, Url
+from gateway.settings import (
+    WILDCARD_LABEL,
+    Channel,
+    Model,
+    Retain,
+    Target,
+    Timeouts,
+    Upstream,
+)
+from gateway.units import (
+    Address,
+    CallerKey,
+    CookieName,
+    Grace,
+    Name,
+    Origin,
+    ReadableFile,
+    Seconds,
+    Secret,
+    Segment,
+    Size,
+    Timeout,
+    Url,
+)
 
 
 # What an error shows of a text: enough to find it in the file by.
@@ -26,14 +48,21 @@ SHOWN_LIMIT = 60
 
 _LATER_KEYS = {"weight", "priority"}
 
-# The tables inside of tables, by their keys.
-_INNER: dict[str, type[msgspec.Struct]] = {"timeouts": Timeouts, "targets": Target}
+# The tables inside of tables.
+_INNER: dict[tuple[object, str], type[msgspec.Struct]] = {
+    (Upstream, "timeouts"): Timeouts,
+    (Model, "targets"): Target,
+    (Channel, "retain"): Retain,
+}
 
 # What a key wants, where the type alone says too little or the key is required.
 _EXPECTED = {
     "listen": 'an array of addresses such as ["127.0.0.1:8080"]',
     "workers": "1 (more are not yet supported)",
     "log_format": '"json" or "text"',
+    "allow_query_keys": "true or false",
+    "store": '"memory:" (others are not yet supported)',
+    "origins": 'an array of origins such as ["https://app.example.com"]',
     "base_url": 'a URL such as "https://api.openai.com/v1"',
     "dialect": '"openai" (others are not yet supported)',
     "keys": 'an array of one key such as ["${OPENAI_API_KEY}"] (more are not yet supported)',
@@ -42,8 +71,16 @@ _EXPECTED = {
     "targets": 'an array of one target such as [{ upstream = "openai" }] '
     "(more are not yet supported)",
     "upstream": "the name of an upstream",
-    "on_disconnect": '"cancel" ("detach" is not yet supported)',
+    "key": 'a key such as "${credential:web_key}"',
+    "subject": 'a name for those who hold the key, such as "web"',
+    "models": 'an array of names of models such as ["gpt-4.1"], or ["*"] for all',
+    "welcome": "true or false",
+    "retain": 'a table such as { entries = 1000, bytes = "1MiB", age = "1h" }',
+    "entries": "an integer of at least 1",
 }
+
+_SECRET = {"keys", "key"}
+_URLS = {"base_url", "origins", "store"}
 
 _KINDS = {str: "a string", bool: "a boolean", int: "an integer", float: "a number", dict: "a table"}
 
@@ -64,23 +101,32 @@ class Fault(Exception):
         self.what = what
 
 
-def read_table(kind: type[_T], table: object, names: tuple[str, ...], env: Mapping[str, str]) -> _T:
-    """Return the table [NAMES] as a `kind`; of [GROUP.NAME], NAME becomes its `name`.
+def read_table(
+    kind: type[_T], table: object, env: Mapping[str, str], name: str | None = None
+) -> _T:
+    """Return `table` as a `kind`; of [GROUP.NAME], `name` becomes its field of that name.
 
     Raises:
         Fault: it has an unknown key, a value that does not fit, a reference to nothing.
     """
     if not isinstance(table, dict):
         raise Fault("", f"expected a table, found {kind_of(table)}")
-    if not names[-1] or not names[-1].isprintable():
-        raise Fault("", "expected a name of printable characters")
+    if name is not None:
+        _check_name(name, kind)
     filled = _fill(table, kind, env, "")
-    if len(names) > 1:
-        filled["name"] = WILDCARD_LABEL if names == ("models", "*") else names[1]
+    if name is not None:
+        filled["name"] = WILDCARD_LABEL if kind is Model and name == "*" else name
     try:
         return msgspec.convert(filled, kind, dec_hook=_decode)
     except msgspec.ValidationError as error:
         raise _explain(error, table) from None
+
+
+def _check_name(name: str, kind: type[msgspec.Struct]) -> None:
+    try:
+        (units.segment if kind is Channel else units.name)(name)
+    except ConfigError as error:
+        raise Fault("", error.message) from None
 
 
 def _fill(value: Any, kind: type[msgspec.Struct] | None, env: Mapping[str, str], path: str) -> Any:
@@ -95,7 +141,9 @@ def _fill(value: Any, kind: type[msgspec.Struct] | None, env: Mapping[str, str],
     if isinstance(value, dict) and kind is not None:
         for key in value:
             _check_key(key, value[key], kind, path)
-        return {key: _fill(value[key], _INNER.get(key), env, f"{path}.{key}") for key in value}
+        return {
+            key: _fill(value[key], _INNER.get((kind, key)), env, f"{path}.{key}") for key in value
+        }
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         # TOML's own range; Python refuses to print some that are longer, also in errors.
         raise Fault(path, "expected an integer of at most 64 bits")
@@ -125,10 +173,16 @@ def _decode(kind: type, value: object) -> Any:
 
 _READERS: dict[type, Callable[[str], object]] = {
     Address: units.address,
+    CallerKey: units.caller_key,
+    CookieName: units.cookie_name,
+    Grace: units.grace,
     Name: units.name,
+    Origin: units.origin,
     ReadableFile: units.readable_file,
     Seconds: units.duration,
     Secret: units.secret,
+    Segment: units.segment,
+    Size: units.size,
     Timeout: units.timeout,
     Url: units.url,
 }
@@ -154,13 +208,13 @@ def _explain(error: msgspec.ValidationError, table: dict[str, Any]) -> Fault:
 
 def _found(field: str, raw: object) -> str:
     """Return what may be shown of a value that stands under `field` in the file."""
-    if isinstance(raw, str) and field == "keys":
+    if isinstance(raw, str) and field in _SECRET:
         return ", ".join(references(raw)) or ("a string" if raw else "an empty string")
-    # A user, a password or a key in a query may have been pasted with the URL.
-    if field == "keys" or (field == "base_url" and isinstance(raw, str) and set("@?") & set(raw)):
+    if field in _SECRET:
         return kind_of(raw)
     if isinstance(raw, str):
-        return quoted(raw)
+        # A user, a password or a key in a query may have been pasted with a URL.
+        return kind_of(raw) if field in _URLS and set("@?") & set(raw) else quoted(raw)
     if isinstance(raw, bool | int | float) and abs(raw) < 1e15:
         return json.dumps(raw)
     return kind_of(raw)

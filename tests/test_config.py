@@ -13,7 +13,7 @@ from tests.headgate_toml import MODEL, TARGETS, UPSTREAM, fault, faults, parse
 
 NO_UPSTREAM = 'no upstream; write [upstreams.NAME] with base_url = "https://…/v1"'
 NO_MODEL = 'no model; write [models."*"] with targets = [{ upstream = "NAME" }]'
-TOP = '"server", "upstreams", "models"'
+TOP = '"server", "logs", "cors", "upstreams", "models", "keys", "channels"'
 
 DOCUMENTS = {
     MODEL: f"[upstreams]: {NO_UPSTREAM}",
@@ -33,11 +33,15 @@ DOCUMENTS = {
     UPSTREAM + '[models.""]': '[models.""]: expected a name of printable characters',
     "[servr]" + UPSTREAM + MODEL: '[servr]: unknown table; did you mean "server"?',
     "listen = 1" + UPSTREAM + MODEL: f"[listen]: unknown table; known are {TOP}",
-    "[logs]\nstore = 'redis://host'" + UPSTREAM + MODEL: "[logs]: not yet supported",
+    "logs = 5" + UPSTREAM + MODEL: "[logs]: expected a table, found an integer",
     "[records]" + UPSTREAM + MODEL: "[records]: not yet supported",
-    "[cors]" + UPSTREAM + MODEL: "[cors]: not yet supported",
-    "[[keys]]" + UPSTREAM + MODEL: "[keys]: not yet supported",
-    "[channels.events]" + UPSTREAM + MODEL: "[channels]: not yet supported",
+    "[keys]\nkey = 'sk-live'" + UPSTREAM + MODEL: (
+        "[[keys]]: expected tables [[keys]], found a table"
+    ),
+    "keys = ['sk-live']" + UPSTREAM + MODEL: "[[keys]][0]: expected a table, found a string",
+    "[[channels]]" + UPSTREAM + MODEL: (
+        "[channels]: expected tables [channels.NAME], found an array of 1"
+    ),
     "[server\n": "not TOML: Expected ']' at the end of a table declaration (at line 1, column 8)",
     "a = 1\na = 2\n": "not TOML: Cannot overwrite a value (at line 2, column 6)",
     "a = " + "[" * 5000: "nested too deeply",
@@ -69,11 +73,17 @@ def test_each_table_has_one_line_and_all_tables_are_told_at_once():
     [models.b]
     targets = [{ upstream = "x" }]
     [models.c]
-    [logs]
+    [records]
+    [[keys]]
+    key = "sk-live"
+    [[keys]]
+    subject = "web"
     """
 
     assert faults(text) == [
-        "headgate.toml: [logs]: not yet supported",
+        "headgate.toml: [records]: not yet supported",
+        "headgate.toml: [[keys]][0] key: expected a key of at least 16 characters, found a string",
+        'headgate.toml: [[keys]][1] key: missing; expected a key such as "${credential:web_key}"',
         'headgate.toml: [server] lisen: unknown key; did you mean "listen"?',
         "headgate.toml: [upstreams.a] base_url: expected a URL that begins with https:// or "
         'http://, found "a"',
@@ -83,6 +93,75 @@ def test_each_table_has_one_line_and_all_tables_are_told_at_once():
         'headgate.toml: [models.b] targets[0].upstream: unknown upstream "x"; '
         'known are "a", "b", "c"',
     ]
+
+
+def test_the_same_key_twice_is_a_fault_that_does_not_show_it():
+    text = """
+    [[keys]]
+    key = "caller-canary-0001"
+    subject = "a"
+    [[keys]]
+    key = "caller-canary-0002"
+    subject = "a"
+    [[keys]]
+    key = "${KEY}"
+    subject = "b"
+    """
+    env = {"KEY": "caller-canary-0001"}
+
+    assert fault(UPSTREAM + MODEL + text, env) == (
+        "[[keys]][2] key: the key of [[keys]][0] once more; a key is of one subject"
+    )
+
+
+OPEN = (
+    "other machines can reach it, and no caller needs a key; "
+    "write [[keys]] with key and subject, or listen on 127.0.0.1 or a unix socket"
+)
+KEY = """
+[[keys]]
+key = "caller-canary-0001"
+subject = "web"
+"""
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:80", "[::]:80", "10.0.0.1:80", "gateway.internal:80"])
+def test_only_who_asks_for_keys_may_listen_to_others(address):
+    server = f'[server]\nlisten = ["127.0.0.1:8080", "{address}"]\n'
+
+    assert fault(server + UPSTREAM + MODEL) == f"[server] listen[1]: {OPEN}"
+    assert fault("keys = []\n" + server + UPSTREAM + MODEL) == f"[server] listen[1]: {OPEN}"
+    assert len(parse(server + UPSTREAM + MODEL + KEY).keys) == 1
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.2:80", "[::1]:80", "localhost:80", "unix:/run/x", "systemd:public"]
+)
+def test_without_keys_one_may_listen_to_ones_own_machine(address):
+    assert parse(f'server.listen = ["{address}"]\n{UPSTREAM}{MODEL}').keys == ()
+
+
+def test_a_key_with_a_fault_does_not_count_as_none():
+    server = '[server]\nlisten = ["0.0.0.0:80"]\n'
+
+    assert fault(server + UPSTREAM + MODEL + KEY.replace("subject", "sub")) == (
+        '[[keys]][0] sub: unknown key; did you mean "subject"?'
+    )
+
+
+def test_channels_that_may_retain_more_than_there_is_are_a_warning():
+    lines = """
+    [logs]
+    max_bytes = "2MiB"
+    [channels.a]
+    [channels.b]
+    [channels.c]
+    retain.bytes = "1B"
+    """
+
+    assert parse(UPSTREAM + MODEL + lines).warnings == (
+        "headgate.toml: [logs] max_bytes: less than the channels together may retain",
+    )
 
 
 WARNINGS = {
@@ -183,6 +262,8 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(
     ["5s", "127.0.0.1:80", "http://x", "openai", "${EMPTY}", "${file:/dev/null}", " - at `$.y`"]
 )
 KNOWN = ["listen", "workers", "drain", "base_url", "keys", "timeouts", "idle", "max_connections"]
+KNOWN += ["store", "retain", "max_bytes", "long_poll", "origins", "cookie", "key", "subject"]
+KNOWN += ["models", "welcome", "periodic", "entries", "bytes", "age", "allow_query_keys"]
 KNOWN += ["ca_file", "targets", "upstream", "model", "on_disconnect", "log_format", "admin", "name"]
 JUNK = st.recursive(
     TEXTS | st.integers() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False),
@@ -192,7 +273,8 @@ JUNK = st.recursive(
     ),
     max_leaves=8,
 )
-PLACES = {"server": None, "upstreams": "openai", "models": "*"}
+PLACES = {"server": None, "logs": None, "cors": None, "keys": 0}
+PLACES |= {"upstreams": "openai", "models": "*", "channels": "events"}
 
 
 @settings(deadline=None)  # a busy machine is no failure
@@ -202,11 +284,15 @@ PLACES = {"server": None, "upstreams": "openai", "models": "*"}
 def test_junk_in_any_key_loads_or_raises_a_config_error_and_nothing_else(place, junk):
     tables = {
         "server": {},
+        "logs": {},
+        "cors": {},
+        "keys": [{"key": "caller-canary-0001", "subject": "web"}],
+        "channels": {"events": {}},
         "upstreams": {"openai": {"base_url": "http://x"}},
         "models": {"*": {"targets": [{"upstream": "openai"}]}},
     }
     table = tables[place]
-    (table[PLACES[place]] if PLACES[place] else table).update(junk)
+    (table if PLACES[place] is None else table[PLACES[place]]).update(junk)
     text = "\n".join(f"{toml(name)} = {toml(table)}" for name, table in tables.items())
 
     try:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from gateway.settings import Model, Target, Timeouts
-from gateway.units import Systemd, Tcp, Unix
-from tests.headgate_toml import MODEL, UPSTREAM, parse
+from gateway.settings import Channel, Cors, Logs, Model, Retain, Target, Timeouts
+from gateway.units import Seconds, Size, Systemd, Tcp, Timeout, Unix
+from tests.headgate_toml import ENV, MODEL, UPSTREAM, parse
 
 
 FULL = """
@@ -14,6 +14,17 @@ admin = "localhost:9091"
 workers = 1
 drain = "90s"
 log_format = "text"
+allow_query_keys = true
+
+[logs]
+store = "memory:"
+retain = "10m"
+max_bytes = "1GiB"
+long_poll = "1s"
+
+[cors]
+origins = ["https://App.example.com:443", "http://localhost:3000"]
+cookie = "session"
 
 [upstreams.openai]
 dialect = "openai"
@@ -30,16 +41,43 @@ base_url = "http://127.0.0.1:${PORT:-8000}"
 targets = [{ upstream = "openai", model = "gpt-4.1-2025-04-14" }]
 on_disconnect = "cancel"
 
+[models.patient]
+targets = [{ upstream = "local" }]
+on_disconnect = "detach:90s"
+
 [models."*"]
 targets = [{ upstream = "local" }]
+
+[[keys]]
+key = "${WEB_KEY}"
+subject = "web"
+models = ["gpt-4.1", "patient"]
+
+[[keys]]
+key = "caller-canary-0002"
+subject = "batch"
+models = ["patient", "*"]
+
+[[keys]]
+key = "caller-canary-0003"
+subject = "sensor"
+models = []
+
+[channels.events]
+welcome = true
+periodic = "10s"
+retain = { entries = 10, bytes = "64KiB", age = "5m" }
+
+[channels."a.b~c"]
 """
 
 
 @pytest.fixture
 def full(tmp_path):
+    env = {**ENV, "WEB_KEY": "caller-canary-0001"}
     ca_file = tmp_path / "ca.pem"
     ca_file.touch()
-    return parse(FULL.replace("CA_FILE", str(ca_file))), str(ca_file)
+    return parse(FULL.replace("CA_FILE", str(ca_file)), env), str(ca_file)
 
 
 def test_every_key_of_the_server_is_read(full):
@@ -53,6 +91,15 @@ def test_every_key_of_the_server_is_read(full):
     )
     assert server.admin == Tcp("localhost", 9091)
     assert (server.workers, server.drain, server.log_format) == (1, 90.0, "text")
+    assert server.allow_query_keys is True
+
+
+def test_every_key_of_the_logs_is_read(full):
+    assert full[0].logs == Logs("memory:", Seconds(600), Size(1024**3), Timeout(1))
+
+
+def test_origins_stand_as_browsers_send_them(full):
+    assert full[0].cors == Cors(("https://app.example.com", "http://localhost:3000"), "session")
 
 
 def test_every_key_of_an_upstream_is_read(full):
@@ -69,8 +116,24 @@ def test_every_key_of_an_upstream_is_read(full):
 
 def test_a_model_knows_its_label_and_its_target(full):
     assert full[0].models == {
-        "gpt-4.1": Model("gpt-4.1", (Target("openai", "gpt-4.1-2025-04-14"),), "cancel"),
-        "*": Model("other", (Target("local", None),), "cancel"),
+        "gpt-4.1": Model("gpt-4.1", (Target("openai", "gpt-4.1-2025-04-14"),), 0.0),
+        "patient": Model("patient", (Target("local", None),), 90.0),
+        "*": Model("other", (Target("local", None),), None),
+    }
+
+
+def test_a_caller_has_a_key_a_name_and_models(full):
+    assert [(key.key.reveal(), key.subject, key.models) for key in full[0].keys] == [
+        ("caller-canary-0001", "web", ("gpt-4.1", "patient")),
+        ("caller-canary-0002", "batch", None),
+        ("caller-canary-0003", "sensor", ()),
+    ]
+
+
+def test_a_channel_keeps_what_is_said_or_what_is_usual(full):
+    assert full[0].channels == {
+        "events": Channel("events", True, 10.0, Retain(10, 65536, 300.0)),
+        "a.b~c": Channel("a.b~c", False, None, Retain(1000, 1048576, 3600.0)),
     }
 
 
@@ -88,6 +151,10 @@ def test_what_is_left_out_has_its_default():
     assert upstream.timeouts == Timeouts(connect=5.0, first_event=120.0, idle=120.0, total=3600.0)
     assert (upstream.dialect, upstream.keys) == ("openai", ())
     assert (upstream.max_connections, upstream.ca_file) == (1000, None)
+    assert loaded.server.allow_query_keys is False
+    assert loaded.logs == Logs("memory:", Seconds(300), Size(512 * 1024**2), Timeout(25))
+    assert loaded.cors == Cors((), None)
+    assert (loaded.keys, loaded.channels) == ((), {})
     assert loaded.warnings == ()
 
 
@@ -107,3 +174,5 @@ def test_without_a_wildcard_other_names_are_unknown():
 def test_nothing_that_prints_a_config_prints_a_key(full):
     assert "sk-live" not in repr(full[0])
     assert "keys=(***,)" in repr(full[0])
+    assert "canary" not in repr(full[0])
+    assert "Key(key=***, subject='web'" in repr(full[0])

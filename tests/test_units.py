@@ -65,7 +65,7 @@ def test_a_timeout_is_longer_than_none():
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("0B", 0), ("512B", 512), ("64KiB", 65536), ("20MiB", 20971520), ("1GiB", 1073741824)],
+    [("512B", 512), ("64KiB", 65536), ("20MiB", 20971520), ("1GiB", 1073741824)],
 )
 def test_a_size_is_read_as_bytes(text, size):
     assert units.size(text) == size
@@ -250,8 +250,71 @@ def test_a_file_that_cannot_be_opened_is_refused(tmp_path):
     assert refusal(units.readable_file, "/a\0b") == "expected a readable file"
 
 
+@pytest.mark.parametrize("text", ["0B", "0KiB", "000MiB"])
+def test_a_size_of_none_is_refused(text):
+    assert refusal(units.size, text) == "expected a size larger than none"
+
+
+def test_a_grace_is_none_or_a_duration():
+    assert units.grace("cancel") == 0.0
+    assert units.grace("detach:60s") == 60.0
+
+
+@pytest.mark.parametrize("text", ["", "Cancel", "detach", "cancel:", "cancel:5s", "60s", ":60s"])
+def test_another_policy_is_refused(text):
+    assert refusal(units.grace, text) == 'expected "cancel", or "detach:60s" with a duration'
+
+
+ORIGINS = {
+    "https://app.example.com": "https://app.example.com",
+    "HTTPS://App.Example.com": "https://app.example.com",
+    "https://app.example.com:443": "https://app.example.com",
+    "http://app.example.com:443": "http://app.example.com:443",
+    "http://127.0.0.1:03000": "http://127.0.0.1:3000",
+    "http://[::1]:80": "http://[::1]",
+    "http://[0:0::1]:81": "http://[::1]:81",
+    "chrome-extension://abcdefghijklmnop": "chrome-extension://abcdefghijklmnop",
+}
+
+
+@pytest.mark.parametrize(("text", "origin"), ORIGINS.items())
+def test_an_origin_is_read_into_the_form_of_browsers(text, origin):
+    assert units.origin(text) == origin
+    assert units.origin(origin) == origin
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "*", "null", "app.example.com", "https://", "https://a/", "https://a/b", "//a"),
+        *(
+            "https://*.example.com",
+            "https://u@a",
+            "https://a?b",
+            "https://a b",
+            "https://ä.example",
+        ),
+        *("file://a", "https://a:", "https://a\n", "https://a, https://b"),
+    ],
+)
+def test_what_no_browser_sends_as_an_origin_is_refused(text):
+    wanted = 'expected an origin such as "https://app.example.com", without a path'
+
+    assert refusal(units.origin, text) == wanted
+
+
+def test_a_callers_key_has_at_least_sixteen_characters():
+    key = units.caller_key("x" * 16)
+
+    assert (repr(key), key.reveal()) == ("***", "x" * 16)
+    assert refusal(units.caller_key, "x" * 15) == "expected a key of at least 16 characters"
+    assert refusal(units.caller_key, "") == "expected a key of at least 16 characters"
+    assert refusal(units.caller_key, "x y" * 16) == "expected a key of visible ASCII characters"
+
+
 READERS = [units.duration, units.timeout, units.size, units.name, units.secret, units.address]
-READERS += [units.url, units.readable_file]
+READERS += [units.url, units.readable_file, units.grace, units.segment, units.cookie_name]
+READERS += [units.origin, units.caller_key]
 
 
 @pytest.mark.parametrize("read", READERS)
