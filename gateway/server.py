@@ -40,6 +40,7 @@ from gateway.sockets import (
     Inherited,
     connection_limit,
     open_listener,
+    refuse_others,
     shown,
 )
 from gateway.systemd import Notifier, inherited_sockets, watchdog_interval
@@ -108,10 +109,14 @@ class Server:
 
         Raises:
             BindError: a listener cannot be opened.
+            ConfigError: other machines reach a public one, and no caller needs a key.
         """
         server = self._config.server
         for address in server.listen:
-            await self._listen("public", self.public, open_listener(address, self._inherited))
+            sockets = open_listener(address, self._inherited)
+            if not self._config.keys:
+                refuse_others(address, sockets)
+            await self._listen("public", self.public, sockets)
         await self._listen("admin", self._admin, open_listener(server.admin, self._inherited))
         await asyncio.gather(*(self._resolve(p) for p in self.providers.values()))
         self._tick_lag(time.monotonic())
@@ -268,6 +273,7 @@ def serve(config: Config, *, log_format: str) -> int:
 
     Raises:
         BindError: a listener cannot be opened.
+        ConfigError: other machines reach a public one, and no caller needs a key.
     """
     log = Log(sys.stdout.fileno(), log_format)
     try:
