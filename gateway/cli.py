@@ -90,8 +90,9 @@ def _check(args: argparse.Namespace) -> int:
     for upstream in config.upstreams.values():
         if upstream.ca_file is not None:
             _check_certificates(upstream.name, upstream.ca_file)
-    models, upstreams = len(config.models), len(config.upstreams)
-    print(f"{args.file}: good (upstreams: {upstreams}, models: {models})")
+    groups = ("upstreams", "models", "keys", "channels")
+    counts = ", ".join(f"{group}: {len(getattr(config, group))}" for group in groups)
+    print(f"{args.file}: good ({counts})")
     return 0
 
 

@@ -11,10 +11,11 @@ import sys
 
 import uvloop
 
-from gateway.config import Config, parse
+from gateway.config import parse
 from gateway.logs import Log, bridged
 from gateway.mock import MockProvider, Options
 from gateway.server import Server
+from gateway.settings import Config
 from gateway.systemd import Notifier
 
 

@@ -11,13 +11,13 @@ import re
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from gateway.config import Upstream
 from gateway.dial import Dialer, tls_context
 from gateway.guard import RequestHead, ResponseHead
 from gateway.metrics import Metrics
 from gateway.pool import Pool
 from gateway.reply import field
 from gateway.resolver import Resolver
+from gateway.settings import Upstream
 
 
 TO_PROVIDER = frozenset({

@@ -21,7 +21,6 @@ import uvloop
 
 from gateway import __version__
 from gateway.admin import Admin
-from gateway.config import Config
 from gateway.desk import Desk
 from gateway.errors import GatewayError, UpstreamUnavailable
 from gateway.guard import RequestHead
@@ -33,6 +32,7 @@ from gateway.metrics import Key, Metrics
 from gateway.provider import Provider
 from gateway.resolver import Resolver
 from gateway.routes import Api
+from gateway.settings import Config
 from gateway.sockets import (
     ADMIN_CONNECTIONS,
     BACKLOG,
@@ -40,6 +40,7 @@ from gateway.sockets import (
     Inherited,
     connection_limit,
     open_listener,
+    refuse_others,
     shown,
 )
 from gateway.systemd import Notifier, inherited_sockets, watchdog_interval
@@ -109,10 +110,14 @@ class Server:
 
         Raises:
             BindError: a listener cannot be opened.
+            ConfigError: other machines reach a public one, and no caller needs a key.
         """
         server = self._config.server
         for address in server.listen:
-            await self._listen("public", self.public, open_listener(address, self._inherited))
+            sockets = open_listener(address, self._inherited)
+            if not self._config.keys:
+                refuse_others(address, sockets)
+            await self._listen("public", self.public, sockets)
         await self._listen("admin", self._admin, open_listener(server.admin, self._inherited))
         await asyncio.gather(*(self._resolve(p) for p in self.providers.values()))
         self._tick_lag(time.monotonic())
@@ -270,6 +275,7 @@ def serve(config: Config, *, log_format: str) -> int:
 
     Raises:
         BindError: a listener cannot be opened.
+        ConfigError: other machines reach a public one, and no caller needs a key.
     """
     log = Log(sys.stdout.fileno(), log_format)
     try:

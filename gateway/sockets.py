@@ -8,8 +8,9 @@ import socket
 import stat
 from collections.abc import Mapping
 
-from gateway.errors import BindError
-from gateway.units import Address, Systemd, Tcp, Unix
+from gateway.errors import BindError, ConfigError
+from gateway.settings import OPEN_TO_OTHERS
+from gateway.units import Address, Systemd, Tcp, Unix, is_loopback
 
 
 # Connections the kernel holds while we are busy; it caps this at its own somaxconn.
@@ -41,6 +42,23 @@ def open_listener(address: Address, inherited: Inherited) -> list[socket.socket]
         return _tcp(address)
     except OSError as error:
         raise BindError(f"cannot listen on {address}: {error.strerror or error}") from error
+
+
+def refuse_others(address: Address, sockets: list[socket.socket]) -> None:
+    """Make sure that only this machine reaches the `sockets` of one configured address.
+
+    The configuration was judged by what it says; here by what the system did with it.
+
+    Raises:
+        ConfigError: other machines reach one; then all that are not inherited are closed.
+    """
+    for sock in sockets:
+        if sock.family != socket.AF_UNIX and not is_loopback(sock.getsockname()[0]):
+            where = shown(sock)
+            if not isinstance(address, Systemd):
+                for each in sockets:
+                    each.close()
+            raise ConfigError(f"[server] listen: {address} is {where}: {OPEN_TO_OTHERS}")
 
 
 def connection_limit() -> int:

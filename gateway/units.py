@@ -1,17 +1,15 @@
-"""What an operator writes as text: durations, sizes, names, addresses, URLs, keys, `${…}`.
+"""What an operator writes as text: durations, sizes, names, addresses, URLs, keys.
 
 Each reader takes the text of one value and returns what it means, or raises a
-ConfigError that completes "expected …".  No error of this file repeats the text,
-save the name or path of a reference: the text may be a secret, or hold one.
-Whoever knows where it stood decides what of it can be shown.
+ConfigError that completes "expected …".  No error of this file repeats the text:
+it may be a secret, or hold one.  Whoever knows where it stood decides what of it
+can be shown.
 """
 
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from gateway.errors import ConfigError
 
@@ -25,20 +23,6 @@ LONGEST_DURATION = 366 * 24 * 3600.0
 
 _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _SIZE = re.compile(r"([0-9]{1,12})(B|KiB|MiB|GiB)")
-
-_REFERENCE = re.compile(r"\$\{([^}]*)(\}?)")
-# Errors repeat names and paths, so no control character may pass as part of one,
-# nor a default behind a path: only variables have them, and it may be a secret.
-_FORM = re.compile(
-    r"(?P<name>[A-Za-z_]\w*)(?::-(?P<default>.*))?"
-    r"|file:(?P<file>/(?!.*:-)[^\x00-\x1f\x7f-\x9f]+)"
-    r"|credential:(?P<credential>[\w.-]+)",
-    re.ASCII | re.DOTALL,
-)
-
-# A referred file holds one key or one URL; 64 KiB stops a path like /dev/zero.
-FILE_LIMIT = 64 * 1024
-
 
 _HOST = r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253})"
 _TCP = re.compile(_HOST + r":(?P<port>[0-9]{1,5})")
@@ -62,6 +46,19 @@ _URL_FAULTS = (
 # sockaddr_un holds 108 bytes with the NUL (unix(7)).
 UNIX_PATH_LIMIT = 107
 
+# A key that a caller presents is all that stands between a stranger and the provider's
+# bill: 16 characters are the least that nobody guesses, if they were made by chance.
+LEAST_KEY = 16
+
+# RFC 3986 §2.3: what stands in a path without being escaped; "." and ".." mean other paths.
+_SEGMENT = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._~-]{1,128}")
+# RFC 6265 §4.1.1: the name of a cookie is a token.
+_COOKIE = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
+# RFC 6454 §7.1, and so what a browser can send: neither path nor "/" at the end.
+_ORIGIN = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://" + _HOST + r"(?::(?P<port>[0-9]{1,5}))?", re.I
+)
+
 
 class Seconds(float):
     """A duration in seconds."""
@@ -75,8 +72,38 @@ class Timeout(Seconds):
     __slots__ = ()
 
 
+class Grace(Seconds):
+    """How long a generation goes on without a reader, in seconds; of none it is cancelled."""
+
+    __slots__ = ()
+
+
+class Size(int):
+    """A number of bytes; more than none."""
+
+    __slots__ = ()
+
+
 class Name(str):
     """A name fit for a log line and a metric label: printable, not empty."""
+
+    __slots__ = ()
+
+
+class Segment(Name):
+    """A name that stands in the path of a URL as it is."""
+
+    __slots__ = ()
+
+
+class CookieName(str):
+    """The name of a cookie."""
+
+    __slots__ = ()
+
+
+class Origin(str):
+    """An origin in the very form in which browsers send it, so that equal means the same."""
 
     __slots__ = ()
 
@@ -101,6 +128,12 @@ class Secret:
     def reveal(self) -> str:
         """Return the key itself, for the header it is sent in."""
         return self._value
+
+
+class CallerKey(Secret):
+    """A key that callers present, too long to be guessed."""
+
+    __slots__ = ()
 
 
 class Address:
@@ -179,18 +212,34 @@ def timeout(text: str) -> Timeout:
     return Timeout(seconds)
 
 
-def size(text: str) -> int:
+def grace(text: str) -> Grace:
+    """Return how long "cancel" or "detach:60s" lets a generation go on without a reader.
+
+    Raises:
+        ConfigError: another form, or a bad duration.
+    """
+    policy, colon, rest = text.partition(":")
+    if policy == "cancel" and not colon:
+        return Grace(0)
+    if policy != "detach" or not colon:
+        raise ConfigError('expected "cancel", or "detach:60s" with a duration')
+    return Grace(timeout(rest))
+
+
+def size(text: str) -> Size:
     """Return the bytes of a size such as "512B", "64KiB", "20MiB" or "1GiB".
 
     KB and MB are refused: half of their readers mean 1000, the others 1024.
 
     Raises:
-        ConfigError: another form.
+        ConfigError: another form, or none.
     """
     match = _SIZE.fullmatch(text)
     if match is None:
         raise ConfigError('expected a size such as "512B", "64KiB", "20MiB" or "1GiB"')
-    return int(match[1]) * _BYTES[match[2]]
+    if not int(match[1]):
+        raise ConfigError("expected a size larger than none")
+    return Size(int(match[1]) * _BYTES[match[2]])
 
 
 def name(text: str) -> Name:
@@ -198,6 +247,37 @@ def name(text: str) -> Name:
     if not text or not text.isprintable():
         raise ConfigError("expected a name of printable characters")
     return Name(text)
+
+
+def segment(text: str) -> Segment:
+    """Return `text` as a Segment, or raise ConfigError."""
+    if not _SEGMENT.fullmatch(text):
+        raise ConfigError('expected a name of at most 128 letters, digits, "-", "_", "." and "~"')
+    return Segment(text)
+
+
+def cookie_name(text: str) -> CookieName:
+    """Return `text` as a CookieName, or raise ConfigError."""
+    if not _COOKIE.fullmatch(text):
+        raise ConfigError('expected the name of a cookie such as "session"')
+    return CookieName(text)
+
+
+def origin(text: str) -> Origin:
+    """Return the origin `text` as browsers send it: lower case, without the scheme's own port.
+
+    Raises:
+        ConfigError: another form, "*" and "null" among them, or a bad host or port.
+    """
+    match = _ORIGIN.fullmatch(text)
+    if match is None or match["scheme"].lower() == "file":  # browsers say "null" of files
+        raise ConfigError('expected an origin such as "https://app.example.com", without a path')
+    scheme, host = match["scheme"].lower(), _host(match["host"])
+    bare = f"{scheme}://[{host}]" if ":" in host else f"{scheme}://{host}"
+    if match["port"] is None:
+        return Origin(bare)
+    port = _port(match["port"], lowest=1)
+    return Origin(bare if port == _DEFAULT_PORT.get(scheme) else f"{bare}:{port}")
 
 
 def readable_file(text: str) -> ReadableFile:
@@ -218,6 +298,13 @@ def secret(text: str) -> Secret:
     if not re.fullmatch(r"[!-~]+", text):
         raise ConfigError("expected a key of visible ASCII characters")
     return Secret(text)
+
+
+def caller_key(text: str) -> CallerKey:
+    """Return `text` as a CallerKey; ConfigError if no header can bear it, or it is short."""
+    if len(text) < LEAST_KEY:
+        raise ConfigError(f"expected a key of at least {LEAST_KEY} characters")
+    return CallerKey(secret(text).reveal())
 
 
 def address(text: str) -> Address:
@@ -269,8 +356,8 @@ def _host(text: str) -> str:
     bare = text.strip("[]").lower()
     try:
         if bare != text.lower():
-            ipaddress.IPv6Address(bare)
-        elif not bare.strip("0123456789."):
+            return str(ipaddress.IPv6Address(bare))  # browsers write it in this form too
+        if not bare.strip("0123456789."):
             ipaddress.IPv4Address(bare)
     except ValueError:
         raise ConfigError("expected a valid IP address, or a host name") from None
@@ -281,72 +368,3 @@ def _port(text: str, *, lowest: int) -> int:
     if not lowest <= int(text) <= 65535:
         raise ConfigError(f"expected a port from {lowest} to 65535")
     return int(text)
-
-
-def interpolate(text: str, env: Mapping[str, str]) -> str:
-    """Return `text` with each `${…}` replaced by what it refers to.
-
-    `${NAME}` is a variable of `env`, which must be set and not empty;
-    `${NAME:-default}` may be either; `${file:/path}` is a file's content and
-    `${credential:name}` that of a file systemd laid into $CREDENTIALS_DIRECTORY,
-    both without the line end that editors add.  What comes in is not searched
-    again for references.
-
-    Raises:
-        ConfigError: a reference of another form, or nothing behind it.
-    """
-    return _REFERENCE.sub(lambda match: _resolve(match[1], match[2] == "}", env), text)
-
-
-def references(text: str) -> list[str]:
-    """Return the references in `text` in order, without their defaults: those may be secrets."""
-    return [f"${{{body.partition(':-')[0]}}}" for body, _ in _REFERENCE.findall(text)]
-
-
-def _resolve(body: str, closed: bool, env: Mapping[str, str]) -> str:
-    form = _FORM.fullmatch(body)
-    if form is None or not closed:
-        raise ConfigError(
-            "expected ${NAME}, ${NAME:-default}, ${file:/path} or ${credential:name} after a ${"
-        )
-    if form["name"]:
-        return _variable(form["name"], form["default"], env)
-    if form["file"]:
-        return _content(body, Path(form["file"]))
-    directory = env.get("CREDENTIALS_DIRECTORY")
-    if not directory:
-        raise ConfigError(
-            f"${{{body}}}: CREDENTIALS_DIRECTORY is not set; systemd sets it for LoadCredential="
-        )
-    return _content(body, Path(directory, form["credential"]))
-
-
-def _variable(name: str, default: str | None, env: Mapping[str, str]) -> str:
-    # Empty counts as unset, as in a shell's ${NAME:?} and ${NAME:-default}: an
-    # empty key or host is never meant, and `${NAME:-}` says so when it is.
-    value = env.get(name) or default
-    if value is None:
-        state = "empty" if name in env else "not set"
-        raise ConfigError(f"${{{name}}}: the environment variable is {state}")
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # Python keeps bytes that are not UTF-8 as lone surrogates
-        raise ConfigError(f"${{{name}}}: the environment variable is not UTF-8") from None
-    return value
-
-
-def _content(reference: str, path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            data = file.read(FILE_LIMIT + 1)
-    except OSError as error:
-        raise ConfigError(f"${{{reference}}}: {error.strerror}") from None
-    if len(data) > FILE_LIMIT:
-        raise ConfigError(f"${{{reference}}}: the file is larger than {FILE_LIMIT} bytes")
-    try:
-        text = data.decode().rstrip("\r\n")
-    except UnicodeDecodeError:
-        raise ConfigError(f"${{{reference}}}: the file is not UTF-8 text") from None
-    if not text:
-        raise ConfigError(f"${{{reference}}}: the file is empty")
-    return text

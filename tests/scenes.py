@@ -5,12 +5,12 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 from gateway._sseparse import Batch
-from gateway.config import Timeouts
 from gateway.desk import Desk
 from gateway.exchange import Exchange
 from gateway.hub import Hub
 from gateway.metrics import Metrics
 from gateway.pool import Pool
+from gateway.settings import Timeouts
 from gateway.upstream import UpstreamConnection
 from tests.fakes import FakeLoop, FakeProducer, FakeProvider
 

@@ -71,7 +71,7 @@ def test_usage(arguments, status, out, err):
 def test_a_good_file_is_called_good(config):
     path = config()
     done = run("check", path)
-    said = f"{path}: good (upstreams: 1, models: 1)\n"
+    said = f"{path}: good (upstreams: 1, models: 1, keys: 0, channels: 0)\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
 
 
@@ -97,7 +97,11 @@ BAD = {
         ("${TEST_KEY:-sk-canary}", "${TEST_KEY}"),
         "[upstreams.mock] keys[0]: ",
     ),
-    "later work": (("[server]", "[cors]\norigins = []\n[server]"), "[cors]: not yet supported"),
+    "later work": (("[server]", "[records]\n[server]"), "[records]: not yet supported"),
+    "a listener that is open to others": (
+        ('listen = ["127.0.0.1:0"]', 'listen = ["0.0.0.0:0"]'),
+        "[server] listen[0]: other machines can reach it, and no caller needs a key; ",
+    ),
     "no TOML": (("[server]", "[server"), "not TOML: "),
 }
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from gateway.config import Upstream
 from gateway.guard import RequestHead, ResponseHead, read_request
 from gateway.metrics import Metrics
 from gateway.provider import MAX_RETRY_AFTER, Provider, passed_back, retry_after
 from gateway.resolver import Resolver
+from gateway.settings import Upstream
 from gateway.units import Secret, Url
 from tests.fakes import FakeLoop
 

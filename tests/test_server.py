@@ -2,13 +2,16 @@
 
 import asyncio
 import socket
+from types import MappingProxyType
 
 import pytest
 
 from gateway.config import parse
-from gateway.errors import BindError
+from gateway.errors import BindError, ConfigError
 from gateway.server import Server, request_ids
+from gateway.sockets import Inherited, open_listener
 from gateway.systemd import Notifier
+from gateway.units import Tcp
 from tests.fakes import until
 from tests.stand import Client, Stand, chat, serving
 
@@ -54,7 +57,7 @@ async def test_the_manager_hears_ready_signs_of_life_and_stopping():
     assert "STOPPING=1" in said
 
 
-def config(listen: str, admin: str = "127.0.0.1:0"):
+def config(listen: str, admin: str = "127.0.0.1:0", keys: str = ""):
     text = f"""
         [server]
         listen = ["{listen}"]
@@ -63,18 +66,25 @@ def config(listen: str, admin: str = "127.0.0.1:0"):
         base_url = "http://name.invalid/v1"
         [models."*"]
         targets = [{{ upstream = "u" }}]
+        {keys}
     """
     return parse(text, name="t.toml", env={})
 
 
-def server(stand: Stand, listen: str, admin: str = "127.0.0.1:0") -> Server:
+def server(
+    stand: Stand,
+    listen: str,
+    admin: str = "127.0.0.1:0",
+    keys: str = "",
+    inherited: Inherited = MappingProxyType({}),
+) -> Server:
     return Server(
-        config(listen, admin),
+        config(listen, admin, keys),
         log=stand._log,
         loop=asyncio.get_running_loop(),
         notifier=Notifier({}),
         watchdog=None,
-        inherited={},
+        inherited=inherited,
     )
 
 
@@ -87,6 +97,29 @@ async def test_an_address_that_is_taken_is_a_bind_error_and_closes_what_was_open
         second.close()
         with pytest.raises(ConnectionRefusedError):
             await Client.to(f"http://{opened[0]}")
+
+
+KEYS = """
+    [[keys]]
+    key = "caller-canary-0001"
+    subject = "web"
+"""
+
+
+async def test_a_socket_of_systemd_that_others_reach_is_served_only_with_keys():
+    (sock,) = open_listener(Tcp("0.0.0.0", 0), {})
+    async with Stand() as stand:
+        stranger = server(stand, "systemd:public", inherited={"public": [sock]})
+        with pytest.raises(ConfigError, match="no caller needs a key"):
+            await stranger.start()
+        stranger.close()
+        assert stranger.addresses["public"] == []
+
+        known = server(stand, "systemd:public", keys=KEYS, inherited={"public": [sock]})
+        await known.start()
+        known.close()
+
+    assert known.addresses["public"][0].startswith("0.0.0.0:")
 
 
 async def test_an_upstream_whose_name_is_unknown_is_a_warning_and_not_the_end(monkeypatch):

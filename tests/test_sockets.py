@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from gateway import sockets
-from gateway.errors import BindError
+from gateway.errors import BindError, ConfigError
 from gateway.sockets import (
     ADMIN_CONNECTIONS,
     MAX_CONNECTIONS,
@@ -15,6 +15,7 @@ from gateway.sockets import (
     SPARE_SHARE,
     connection_limit,
     open_listener,
+    refuse_others,
     shown,
 )
 from gateway.units import Systemd, Tcp, Unix
@@ -176,9 +177,7 @@ LIMITS = {
 
 
 @pytest.mark.parametrize(("soft", "hard", "allowed", "fit"), LIMITS.values(), ids=LIMITS.keys())
-def test_each_connection_is_counted_with_one_to_its_upstream(
-    soft, hard, allowed, fit, monkeypatch
-):
+def test_each_connection_is_counted_with_one_to_its_upstream(soft, hard, allowed, fit, monkeypatch):
     raised = []
 
     def raise_to(which, limits):
@@ -195,3 +194,45 @@ def test_each_connection_is_counted_with_one_to_its_upstream(
         each_with_its_own = 2 * limit + limit // SPARE_SHARE
         assert each_with_its_own + RESERVED_FDS + ADMIN_CONNECTIONS <= hard
     assert raised == ([(hard, hard)] if allowed else [])
+
+
+# Who may reach them.
+
+
+OPEN = "other machines can reach it, and no caller needs a key; write [[keys]]"
+
+
+@pytest.mark.parametrize("address", [Tcp("127.0.0.1", 0), Tcp("::1", 0), Tcp("localhost", 0)])
+def test_a_socket_on_loopback_is_for_this_machine(address, opened):
+    found = opened(address)
+    refuse_others(address, found)
+
+    assert all(reaches(sock) for sock in found)
+
+
+def test_a_unix_socket_is_for_this_machine(tmp_path, opened):
+    address = Unix(str(tmp_path / "s"))
+    refuse_others(address, opened(address))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_a_socket_that_others_reach_is_refused_and_closed(host):
+    address = Tcp(host, 0)
+    (sock,) = found = open_listener(address, {})
+    where = shown(sock)
+
+    with pytest.raises(ConfigError) as caught:
+        refuse_others(address, found)
+
+    assert caught.value.message.startswith(f"[server] listen: {address} is {where}: {OPEN}")
+    assert sock.fileno() == -1
+
+
+def test_one_open_socket_among_those_of_systemd_is_refused_and_left_to_systemd(opened):
+    (inner,), (outer,) = opened(Tcp("127.0.0.1", 0)), opened(Tcp("0.0.0.0", 0))
+
+    with pytest.raises(ConfigError, match=r"systemd:public is 0\.0\.0\.0:"):
+        refuse_others(Systemd("public"), [inner, outer])
+
+    assert reaches(inner)
+    assert reaches(outer)

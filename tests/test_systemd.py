@@ -314,6 +314,29 @@ def launched(command, files, environ):
             process.kill()
 
 
+def test_an_open_socket_and_no_key_is_status_78(config):
+    command, environ = serve(config, "")
+    environ["LISTEN_FDNAMES"] = "public:admin"
+    with socket.create_server(("0.0.0.0", 0)) as public, listener() as admin:
+        fds = [fcntl.fcntl(file, fcntl.F_DUPFD, 100) for file in (public, admin)]
+        launch = [sys.executable, "-c", LAUNCH, ",".join(map(str, fds)), *command]
+        done = subprocess.run(
+            launch,
+            pass_fds=fds,
+            env={**os.environ, **environ},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        for fd in fds:
+            os.close(fd)
+
+    assert done.returncode == 78
+    assert done.stderr.startswith("[server] listen: systemd:public is 0.0.0.0:")
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_restart_refuses_no_connection(manager, config):
     """Systemd keeps the sockets: what comes between two processes waits for the second."""
     sock, name = manager

@@ -65,7 +65,7 @@ def test_a_timeout_is_longer_than_none():
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("0B", 0), ("512B", 512), ("64KiB", 65536), ("20MiB", 20971520), ("1GiB", 1073741824)],
+    [("512B", 512), ("64KiB", 65536), ("20MiB", 20971520), ("1GiB", 1073741824)],
 )
 def test_a_size_is_read_as_bytes(text, size):
     assert units.size(text) == size
@@ -250,106 +250,71 @@ def test_a_file_that_cannot_be_opened_is_refused(tmp_path):
     assert refusal(units.readable_file, "/a\0b") == "expected a readable file"
 
 
-ENV = {"HOST": "example.com", "EMPTY": "", "NESTED": "${HOST}"}
+@pytest.mark.parametrize("text", ["0B", "0KiB", "000MiB"])
+def test_a_size_of_none_is_refused(text):
+    assert refusal(units.size, text) == "expected a size larger than none"
 
-INTERPOLATED = {
-    "no reference here": "no reference here",
-    "$HOST costs 5 $": "$HOST costs 5 $",
-    "${HOST}": "example.com",
-    "https://${HOST}/${HOST}": "https://example.com/example.com",
-    "${HOST:-other}": "example.com",
-    "${NONE:-other}": "other",
-    "${NONE:-a:-b c}": "a:-b c",
-    "${EMPTY:-other}": "other",
-    "${NONE:-}": "",
-    "${NESTED}": "${HOST}",
+
+def test_a_grace_is_none_or_a_duration():
+    assert units.grace("cancel") == 0.0
+    assert units.grace("detach:60s") == 60.0
+
+
+@pytest.mark.parametrize("text", ["", "Cancel", "detach", "cancel:", "cancel:5s", "60s", ":60s"])
+def test_another_policy_is_refused(text):
+    assert refusal(units.grace, text) == 'expected "cancel", or "detach:60s" with a duration'
+
+
+ORIGINS = {
+    "https://app.example.com": "https://app.example.com",
+    "HTTPS://App.Example.com": "https://app.example.com",
+    "https://app.example.com:443": "https://app.example.com",
+    "http://app.example.com:443": "http://app.example.com:443",
+    "http://127.0.0.1:03000": "http://127.0.0.1:3000",
+    "http://[::1]:80": "http://[::1]",
+    "http://[0:0::1]:81": "http://[::1]:81",
+    "chrome-extension://abcdefghijklmnop": "chrome-extension://abcdefghijklmnop",
 }
 
 
-@pytest.mark.parametrize(("text", "filled"), INTERPOLATED.items())
-def test_references_are_replaced_by_what_they_refer_to(text, filled):
-    assert units.interpolate(text, ENV) == filled
-
-
-FORM = "expected ${NAME}, ${NAME:-default}, ${file:/path} or ${credential:name} after a ${"
-BAD_REFERENCES = {
-    "${}": FORM,
-    "${HOST": FORM,
-    "${sk-live}": FORM,
-    "${1A}": FORM,
-    "${HOST:other}": FORM,
-    "${file:relative}": FORM,
-    "${file:/a\x1b}": FORM,
-    "${file:/a:-sk-live}": FORM,
-    "${credential:a/b}": FORM,
-    "${credential:}": FORM,
-    "${${HOST}}": FORM,
-    "${NONE}": "${NONE}: the environment variable is not set",
-    "${EMPTY}": "${EMPTY}: the environment variable is empty",
-    "${credential:key}": (
-        "${credential:key}: CREDENTIALS_DIRECTORY is not set; systemd sets it for LoadCredential="
-    ),
-}
-
-
-@pytest.mark.parametrize(("text", "message"), BAD_REFERENCES.items())
-def test_a_reference_to_nothing_is_refused(text, message):
-    assert refusal(units.interpolate, text, ENV) == message
-
-
-def test_an_environment_that_is_not_utf8_is_refused():
-    message = "${HOST}: the environment variable is not UTF-8"
-
-    assert refusal(units.interpolate, "${HOST}", {"HOST": "\udcff"}) == message
-
-
-@pytest.mark.parametrize("content", [b"sk-live", b"sk-live\n", b"sk-live\r\n"])
-def test_the_line_end_of_a_file_is_not_part_of_its_content(tmp_path, content):
-    (tmp_path / "web.key").write_bytes(content)
-
-    by_path = units.interpolate(f"<${{file:{tmp_path}/web.key}}>", {})
-    by_name = units.interpolate("<${credential:web.key}>", {"CREDENTIALS_DIRECTORY": str(tmp_path)})
-
-    assert by_path == by_name == "<sk-live>"
+@pytest.mark.parametrize(("text", "origin"), ORIGINS.items())
+def test_an_origin_is_read_into_the_form_of_browsers(text, origin):
+    assert units.origin(text) == origin
+    assert units.origin(origin) == origin
 
 
 @pytest.mark.parametrize(
-    ("content", "why"),
+    "text",
     [
-        (b"\n", "the file is empty"),
-        (b"\xff", "the file is not UTF-8 text"),
-        (b"x" * (units.FILE_LIMIT + 1), "the file is larger than 65536 bytes"),
-        (None, "No such file or directory"),
+        *("", "*", "null", "app.example.com", "https://", "https://a/", "https://a/b", "//a"),
+        *(
+            "https://*.example.com",
+            "https://u@a",
+            "https://a?b",
+            "https://a b",
+            "https://ä.example",
+        ),
+        *("file://a", "https://a:", "https://a\n", "https://a, https://b"),
     ],
 )
-def test_a_file_without_usable_content_is_refused(tmp_path, content, why):
-    path = tmp_path / "key"
-    if content is not None:
-        path.write_bytes(content)
+def test_what_no_browser_sends_as_an_origin_is_refused(text):
+    wanted = 'expected an origin such as "https://app.example.com", without a path'
 
-    message = refusal(units.interpolate, f"${{file:{path}}}", {})
-
-    assert message == f"${{file:{path}}}: {why}"
+    assert refusal(units.origin, text) == wanted
 
 
-def test_a_directory_is_no_file(tmp_path):
-    message = refusal(
-        units.interpolate, "${credential:..}", {"CREDENTIALS_DIRECTORY": str(tmp_path)}
-    )
+def test_a_callers_key_has_at_least_sixteen_characters():
+    key = units.caller_key("x" * 16)
 
-    assert message == "${credential:..}: Is a directory"
-
-
-def test_references_are_listed_without_their_defaults():
-    assert units.references("a ${HOST} ${KEY:-sk-live} ${file:/a}") == [
-        "${HOST}",
-        "${KEY}",
-        "${file:/a}",
-    ]
+    assert (repr(key), key.reveal()) == ("***", "x" * 16)
+    assert refusal(units.caller_key, "x" * 15) == "expected a key of at least 16 characters"
+    assert refusal(units.caller_key, "") == "expected a key of at least 16 characters"
+    assert refusal(units.caller_key, "x y" * 16) == "expected a key of visible ASCII characters"
 
 
 READERS = [units.duration, units.timeout, units.size, units.name, units.secret, units.address]
-READERS += [units.url, units.readable_file, lambda text: units.interpolate(text, {})]
+READERS += [units.url, units.readable_file, units.grace, units.segment, units.cookie_name]
+READERS += [units.origin, units.caller_key]
 
 
 @pytest.mark.parametrize("read", READERS)

@@ -1,0 +1,169 @@
+"""What the operator's file says, as frozen structs: one for each kind of table.
+
+Only what a table's keys are, what values fit, and what holds where nothing is said;
+`tables.py` reads one table, `config.py` the file.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from gateway.units import (
+    Address,
+    CallerKey,
+    CookieName,
+    Grace,
+    Name,
+    Origin,
+    ReadableFile,
+    Seconds,
+    Secret,
+    Segment,
+    Size,
+    Tcp,
+    Timeout,
+    Url,
+)
+
+
+# The metric label of every model that only [models."*"] knows: names come from outside there.
+WILDCARD_LABEL = "other"
+
+# One event of a provider may be as large: a store of less would hold no log that matters.
+LEAST_STORE = Size(1024 * 1024)
+
+# What is wrong with a public listener while no key is configured, and what to do.
+OPEN_TO_OTHERS = (
+    "other machines can reach it, and no caller needs a key; "
+    "write [[keys]] with key and subject, or listen on 127.0.0.1 or a unix socket"
+)
+
+
+class Server(msgspec.Struct, frozen=True):
+    """The table [server]."""
+
+    # Loopback: a server that asks for no key is open to its own machine only.
+    listen: Annotated[tuple[Address, ...], Meta(min_length=1)] = (Tcp("127.0.0.1", 8080),)
+    # It shows metrics and live streams to whoever asks.
+    admin: Address = Tcp("127.0.0.1", 9090)
+    # One event loop, so one core, carries thousands of streams.
+    workers: Literal[1] = 1
+    # Nearly every answer is complete within ten minutes; a restart must end some day.
+    drain: Seconds = Seconds(600)
+    # Log collectors take JSON; people at a terminal ask for text.
+    log_format: Literal["json", "text"] = "json"
+    # A key in a URL stays in histories and in the logs of whatever passes it on.
+    allow_query_keys: bool = False
+
+
+class Logs(msgspec.Struct, frozen=True):
+    """The table [logs]: where generations and channels live."""
+
+    store: Literal["memory:"] = "memory:"
+    # A reload or a walk through a tunnel is over by then; the rest is for records.
+    retain: Seconds = Seconds(300)
+    # Thousands of answers of 100 KB, on a machine of 1 GiB.
+    max_bytes: Size = Size(512 * 1024 * 1024)
+    # Many proxies give up on an answer after 30 s of silence.
+    long_poll: Timeout = Timeout(25)
+
+
+class Cors(msgspec.Struct, frozen=True):
+    """The table [cors]: which web pages may call, and the cookie that may carry a key."""
+
+    origins: tuple[Origin, ...] = ()
+    # None: cookies are not looked at.
+    cookie: CookieName | None = None
+
+
+class Timeouts(msgspec.Struct, frozen=True):
+    """The waits of one exchange with an upstream, in seconds."""
+
+    # TCP and TLS handshakes round the world take below 1 s; 5 s outlive two lost SYNs (1 s + 2 s).
+    connect: Timeout = Timeout(5)
+    # Reasoning models may think for more than a minute before their first event.
+    first_event: Timeout = Timeout(120)
+    # Between events, for the same reason: thinking may also come amid an answer.
+    idle: Timeout = Timeout(120)
+    # No answer takes an hour; a stream that does runs in circles and costs money.
+    total: Timeout = Timeout(3600)
+
+
+class Upstream(msgspec.Struct, frozen=True):
+    """A table [upstreams.NAME]: one endpoint of a provider."""
+
+    name: str
+    base_url: Url
+    # What most providers and all model servers speak.
+    dialect: Literal["openai"] = "openai"
+    # None: a model server on one's own network often wants no key.
+    keys: Annotated[tuple[Secret, ...], Meta(max_length=1)] = ()
+    timeouts: Timeouts = Timeouts()
+    # A stream holds its connection: 1000 at once are many for one provider, and few against
+    # the worker's file descriptors.  No address has more ports than 65535.
+    max_connections: Annotated[int, Meta(ge=1, le=65535)] = 1000
+    # None: the system's trust store.
+    ca_file: ReadableFile | None = None
+
+
+class Target(msgspec.Struct, frozen=True):
+    """An upstream, and the name a model has there."""
+
+    upstream: Name
+    # None: the name that the client asked for.
+    model: Name | None = None
+
+
+class Model(msgspec.Struct, frozen=True):
+    """A table [models.NAME]; `name` is fit for a metric label: "other" for [models."*"]."""
+
+    name: str
+    targets: Annotated[tuple[Target, ...], Meta(min_length=1, max_length=1)]
+    # Seconds of grace; None: what the way of asking implies.
+    on_disconnect: Grace | None = None
+
+
+class Key(msgspec.Struct, frozen=True):
+    """A table [[keys]]: a key that callers present, and who they are by it."""
+
+    key: CallerKey
+    subject: Name
+    # Names of configured models; None: all, as the file says by nothing or "*".
+    models: tuple[Name, ...] | None = None
+
+
+class Retain(msgspec.Struct, frozen=True):
+    """What a channel keeps; whichever bound is met first counts."""
+
+    # What a page shows that was away for a while; more is a history, which records are for.
+    entries: Annotated[int, Meta(ge=1)] = 1000
+    bytes: Size = Size(1024 * 1024)
+    age: Timeout = Timeout(3600)
+
+
+class Channel(msgspec.Struct, frozen=True):
+    """A table [channels.NAME]: a log that people write, there from the start."""
+
+    name: Segment
+    welcome: bool = False
+    # Seconds between entries of the server's own; None: it writes none.
+    periodic: Timeout | None = None
+    retain: Retain = Retain()
+
+
+class Config(msgspec.Struct, frozen=True):
+    """The whole file; upstreams, models and channels stand under the names of their tables."""
+
+    server: Server
+    logs: Logs
+    cors: Cors
+    upstreams: dict[str, Upstream]
+    models: dict[str, Model]
+    keys: tuple[Key, ...]  # none: whoever can connect may call
+    channels: dict[str, Channel]
+    warnings: tuple[str, ...]  # allowed, and still likely a mistake: a line each
+
+    def model(self, name: str) -> Model | None:
+        """Return the model that a client means by `name`: its own, else "*", else None."""
+        return self.models.get(name) or self.models.get("*")

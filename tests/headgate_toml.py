@@ -1,0 +1,39 @@
+"""A configuration to begin with, and the one line that is said of a fault in it."""
+
+import pytest
+
+from gateway import config
+from gateway.errors import ConfigError
+
+
+ENV = {"OPENAI_API_KEY": "sk-live", "EMPTY": ""}
+
+# Each table as an operator's first file has it; a case replaces what it is about.
+UPSTREAM = """
+[upstreams.openai]
+base_url = "https://api.openai.com/v1"
+"""
+MODEL = """
+[models."*"]
+targets = [{ upstream = "openai" }]
+"""
+
+# What is said where targets are expected.
+TARGETS = 'an array of one target such as [{ upstream = "openai" }] (more are not yet supported)'
+
+
+def parse(text, env=ENV):
+    return config.parse(text, name="headgate.toml", env=env)
+
+
+def faults(text, env=ENV):
+    """Return the lines of the error that `text` raises."""
+    with pytest.raises(ConfigError) as caught:
+        parse(text, env)
+    return caught.value.message.split("\n")
+
+
+def fault(text, env=ENV):
+    """Return the only line of the error, without the name of the file."""
+    [line] = faults(text, env)
+    return line.removeprefix("headgate.toml: ")

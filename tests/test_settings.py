@@ -1,0 +1,178 @@
+"""The settings: each key of the file has its field, and each field its default."""
+
+import pytest
+
+from gateway.settings import Channel, Cors, Logs, Model, Retain, Target, Timeouts
+from gateway.units import Seconds, Size, Systemd, Tcp, Timeout, Unix
+from tests.headgate_toml import ENV, MODEL, UPSTREAM, parse
+
+
+FULL = """
+[server]
+listen = ["127.0.0.1:8080", "[::]:0", "unix:/run/headgate/http.sock", "systemd:public"]
+admin = "localhost:9091"
+workers = 1
+drain = "90s"
+log_format = "text"
+allow_query_keys = true
+
+[logs]
+store = "memory:"
+retain = "10m"
+max_bytes = "1GiB"
+long_poll = "1s"
+
+[cors]
+origins = ["https://App.example.com:443", "http://localhost:3000"]
+cookie = "session"
+
+[upstreams.openai]
+dialect = "openai"
+base_url = "https://api.openai.com/v1/"
+keys = ["${OPENAI_API_KEY}"]
+timeouts = { connect = "500ms", first_event = "1m", idle = "30s", total = "2h" }
+max_connections = 50
+ca_file = "CA_FILE"
+
+[upstreams.local]
+base_url = "http://127.0.0.1:${PORT:-8000}"
+
+[models."gpt-4.1"]
+targets = [{ upstream = "openai", model = "gpt-4.1-2025-04-14" }]
+on_disconnect = "cancel"
+
+[models.patient]
+targets = [{ upstream = "local" }]
+on_disconnect = "detach:90s"
+
+[models."*"]
+targets = [{ upstream = "local" }]
+
+[[keys]]
+key = "${WEB_KEY}"
+subject = "web"
+models = ["gpt-4.1", "patient"]
+
+[[keys]]
+key = "caller-canary-0002"
+subject = "batch"
+models = ["patient", "*"]
+
+[[keys]]
+key = "caller-canary-0003"
+subject = "sensor"
+models = []
+
+[channels.events]
+welcome = true
+periodic = "10s"
+retain = { entries = 10, bytes = "64KiB", age = "5m" }
+
+[channels."a.b~c"]
+"""
+
+
+@pytest.fixture
+def full(tmp_path):
+    env = {**ENV, "WEB_KEY": "caller-canary-0001"}
+    ca_file = tmp_path / "ca.pem"
+    ca_file.touch()
+    return parse(FULL.replace("CA_FILE", str(ca_file)), env), str(ca_file)
+
+
+def test_every_key_of_the_server_is_read(full):
+    server = full[0].server
+
+    assert server.listen == (
+        Tcp("127.0.0.1", 8080),
+        Tcp("::", 0),
+        Unix("/run/headgate/http.sock"),
+        Systemd("public"),
+    )
+    assert server.admin == Tcp("localhost", 9091)
+    assert (server.workers, server.drain, server.log_format) == (1, 90.0, "text")
+    assert server.allow_query_keys is True
+
+
+def test_every_key_of_the_logs_is_read(full):
+    assert full[0].logs == Logs("memory:", Seconds(600), Size(1024**3), Timeout(1))
+
+
+def test_origins_stand_as_browsers_send_them(full):
+    assert full[0].cors == Cors(("https://app.example.com", "http://localhost:3000"), "session")
+
+
+def test_every_key_of_an_upstream_is_read(full):
+    loaded, ca_file = full
+    upstream = loaded.upstreams["openai"]
+    url = upstream.base_url
+
+    assert (upstream.name, upstream.dialect) == ("openai", "openai")
+    assert (url.scheme, url.host, url.port, url.path) == ("https", "api.openai.com", 443, "/v1")
+    assert [key.reveal() for key in upstream.keys] == ["sk-live"]
+    assert upstream.timeouts == Timeouts(connect=0.5, first_event=60.0, idle=30.0, total=7200.0)
+    assert (upstream.max_connections, upstream.ca_file) == (50, ca_file)
+
+
+def test_a_model_knows_its_label_and_its_target(full):
+    assert full[0].models == {
+        "gpt-4.1": Model("gpt-4.1", (Target("openai", "gpt-4.1-2025-04-14"),), 0.0),
+        "patient": Model("patient", (Target("local", None),), 90.0),
+        "*": Model("other", (Target("local", None),), None),
+    }
+
+
+def test_a_caller_has_a_key_a_name_and_models(full):
+    assert [(key.key.reveal(), key.subject, key.models) for key in full[0].keys] == [
+        ("caller-canary-0001", "web", ("gpt-4.1", "patient")),
+        ("caller-canary-0002", "batch", None),
+        ("caller-canary-0003", "sensor", ()),
+    ]
+
+
+def test_a_channel_keeps_what_is_said_or_what_is_usual(full):
+    assert full[0].channels == {
+        "events": Channel("events", True, 10.0, Retain(10, 65536, 300.0)),
+        "a.b~c": Channel("a.b~c", False, None, Retain(1000, 1048576, 3600.0)),
+    }
+
+
+def test_what_is_left_out_has_its_default():
+    loaded = parse(UPSTREAM + MODEL)
+    upstream = loaded.upstreams["openai"]
+
+    assert loaded.server.listen == (Tcp("127.0.0.1", 8080),)
+    assert loaded.server.admin == Tcp("127.0.0.1", 9090)
+    assert (loaded.server.workers, loaded.server.drain, loaded.server.log_format) == (
+        1,
+        600.0,
+        "json",
+    )
+    assert upstream.timeouts == Timeouts(connect=5.0, first_event=120.0, idle=120.0, total=3600.0)
+    assert (upstream.dialect, upstream.keys) == ("openai", ())
+    assert (upstream.max_connections, upstream.ca_file) == (1000, None)
+    assert loaded.server.allow_query_keys is False
+    assert loaded.logs == Logs("memory:", Seconds(300), Size(512 * 1024**2), Timeout(25))
+    assert loaded.cors == Cors((), None)
+    assert (loaded.keys, loaded.channels) == ((), {})
+    assert loaded.warnings == ()
+
+
+def test_a_model_is_found_by_its_own_name_first(full):
+    loaded = full[0]
+
+    assert loaded.model("gpt-4.1") is loaded.models["gpt-4.1"]
+    assert loaded.model("gpt-5") is loaded.models["*"]
+
+
+def test_without_a_wildcard_other_names_are_unknown():
+    loaded = parse(UPSTREAM + MODEL.replace("*", "gpt-4.1"))
+
+    assert loaded.model("gpt-5") is None
+
+
+def test_nothing_that_prints_a_config_prints_a_key(full):
+    assert "sk-live" not in repr(full[0])
+    assert "keys=(***,)" in repr(full[0])
+    assert "canary" not in repr(full[0])
+    assert "Key(key=***, subject='web'" in repr(full[0])
