@@ -133,10 +133,6 @@ cdef class Batch:
         readonly long long first
         readonly Py_ssize_t count
 
-    def framed(self, int style, bytes epoch):
-        """Temporary."""
-        return self.data
-
     def __cinit__(self, bytes data not None, long long first, Py_ssize_t count):
         self.data = data
         self.first = first

@@ -34,9 +34,6 @@ cdef class Entries:
         self.held += PyBytes_GET_SIZE(batch.data)
         return 0
 
-    def compact(self):
-        """Join."""
-
     def after(self, long long cursor):
         """Return the batches after `cursor`, which is the end of a batch, oldest first."""
         return [batch for batch in self._batches if (<Batch>batch).first > cursor]
@@ -65,7 +62,7 @@ cdef class Outlet:
         bytes _head                 # None once it is out
         bint _chunked
 
-    def __init__(self, put, bytes head not None, bint chunked, int style=0, bytes epoch=b""):
+    def __init__(self, put, bytes head not None, bint chunked):
         self._put = put
         self._head = head
         self._chunked = chunked
@@ -184,6 +181,3 @@ cdef class Intake:
             sink.data(data)
         else:
             self.take(data)
-
-
-RAW, IDS, FRAMES = 0, 1, 2

@@ -8,9 +8,6 @@ from typing_extensions import disjoint_base
 from gateway.chat import Event
 from gateway.errors import GatewayError, UpstreamProtocolError
 
-RAW: Final[int]
-IDS: Final[int]
-FRAMES: Final[int]
 CHUNKED: Final[int]
 UNTIL_CLOSE: Final[int]
 
@@ -19,7 +16,6 @@ class Batch:
     data: Final[bytes]
     first: Final[int]
     count: Final[int]
-    def framed(self, style: int, epoch: bytes) -> bytes: ...
     def __new__(cls, data: bytes, first: int, count: int) -> Self: ...
 
 @final
@@ -72,7 +68,6 @@ class Entries:
     held: Final[int]
     closed: bool
     def append(self, batch: Batch) -> None: ...
-    def compact(self) -> None: ...
     def after(self, cursor: int) -> list[Batch]: ...
     def trim(self, cursor: int) -> None: ...
 
@@ -81,7 +76,7 @@ class Outlet:
     cursor: int
     paused: bool
     sent: Final[int]
-    def __init__(self, put: Callable[[bytes], object], head: bytes, chunked: bool, style: int = ..., epoch: bytes = ...) -> None: ...
+    def __init__(self, put: Callable[[bytes], object], head: bytes, chunked: bool) -> None: ...
     def write(self, data: bytes) -> None: ...
     def end(self, data: bytes) -> None: ...
 
