@@ -122,24 +122,6 @@ cdef bint telling(const char *p, const char *end) noexcept:
 
 
 @final
-cdef class Batch:
-    """The events that one upstream read completed; immutable, kept as long as its log.
-
-    `data` is their canonical bytes, `first` the number of the first, `count` how many.
-    """
-
-    cdef:
-        readonly bytes data
-        readonly long long first
-        readonly Py_ssize_t count
-
-    def __cinit__(self, bytes data not None, long long first, Py_ssize_t count):
-        self.data = data
-        self.first = first
-        self.count = count
-
-
-@final
 cdef class Histogram:
     """Counts of observations per bucket, in plain slots; `bounds` rise strictly.
 

@@ -25,25 +25,60 @@ cdef class Entries:
         self._append(batch)
 
     cdef int _append(self, Batch batch) except -1:
+        cdef Py_ssize_t n = PyList_GET_SIZE(self._batches)
         if self.closed:
             raise ValueError("the log is closed")
         if batch.first != self.tail + 1:
             raise ValueError(f"entry {batch.first} does not follow {self.tail}")
+        if n:
+            (<Batch>self._batches[n - 1])._outdate()
+        batch._newest = True
         self._batches.append(batch)
         self.tail += batch.count
         self.held += PyBytes_GET_SIZE(batch.data)
         return 0
 
+    cdef Py_ssize_t _find(self, long long cursor) noexcept:
+        """Return the index of the first batch with an entry after `cursor`."""
+        cdef:
+            Py_ssize_t low = 0
+            Py_ssize_t high = PyList_GET_SIZE(self._batches)
+            Py_ssize_t middle
+        while low < high:
+            middle = (low + high) >> 1
+            if (<Batch>self._batches[middle])._last() <= cursor:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
     def after(self, long long cursor):
-        """Return the batches after `cursor`, which is the end of a batch, oldest first."""
-        return [batch for batch in self._batches if (<Batch>batch).first > cursor]
+        """Return what comes after `cursor`, oldest first: batches, and a part if it is amid one.
+
+        Of what was trimmed nothing comes back: the caller holds `cursor` against `base`.
+        """
+        cdef list found = self._batches[self._find(cursor):]
+        if found:
+            found[0] = (<Batch>found[0])._after(cursor)
+        return found
 
     def trim(self, long long cursor):
-        """Forget the batches up to `cursor`, which is the end of one: every reader has them."""
-        if cursor > self.base:
-            self._batches = self.after(cursor)
-            self.held = sum([len((<Batch>batch).data) for batch in self._batches])
-            self.base = cursor
+        """Forget the batches of which `cursor` is not before the end."""
+        cdef:
+            Py_ssize_t gone = self._find(cursor)
+            Py_ssize_t i
+        if not gone:
+            return
+        for i in range(gone):
+            self.held -= PyBytes_GET_SIZE((<Batch>self._batches[i]).data)
+        self.base = (<Batch>self._batches[gone - 1])._last()
+        del self._batches[:gone]
+
+    def compact(self):
+        """Make one batch of all: a log that is read no more is one object, not hundreds."""
+        if self._batches:
+            data = b"".join([(<Batch>batch).data for batch in self._batches])
+            self._batches = [Batch(data, self.base + 1, <Py_ssize_t>(self.tail - self.base))]
 
 
 @final
@@ -51,25 +86,40 @@ cdef class Outlet:
     """The body of one streamed answer: each piece is framed, and put in one write.
 
     `put` takes bytes for the client.  The first piece is preceded by `head`.  `cursor` is
-    the last entry written; it is kept by whoever writes.
+    the last entry written; it is kept by whoever writes.  A Tap writes entries in `style`
+    (see `Batch.framed`; `epoch` is that of the log); all others write what is in it already.
     """
 
     cdef:
         public long long cursor
         public bint paused          # the client takes nothing more for now
-        readonly long long sent     # bytes so far, before framing
+        readonly long long sent     # bytes so far, before HTTP's framing
         object _put
         bytes _head                 # None once it is out
         bint _chunked
+        int _style
+        bytes _epoch
 
-    def __init__(self, put, bytes head not None, bint chunked):
+    def __init__(
+        self,
+        put,
+        bytes head not None,
+        bint chunked,
+        int style=_RAW,
+        bytes epoch not None=b"",
+    ):
+        check_style(style)
+        if style == _FRAMES and chunked:
+            raise ValueError("WebSocket frames are not put in HTTP chunks")
         self._put = put
         self._head = head
         self._chunked = chunked
+        self._style = style
+        self._epoch = epoch
 
     def write(self, bytes data not None):
         """Write a piece, which is not empty."""
-        self._write(data)
+        self._emit(data, chunk(data) if self._chunked else data)
 
     def end(self, bytes data not None):
         """Write the last piece, which may be empty, and what ends the body."""
@@ -77,9 +127,6 @@ cdef class Outlet:
         if self._chunked:
             piece = (chunk(data) if data else b"") + b"0\r\n\r\n"
         self._emit(data, piece)
-
-    cdef int _write(self, bytes data) except -1:
-        return self._emit(data, chunk(data) if self._chunked else data)
 
     cdef int _emit(self, bytes data, bytes piece) except -1:
         self.sent += PyBytes_GET_SIZE(data)
@@ -90,9 +137,11 @@ cdef class Outlet:
 
     cdef int _offer(self, Batch batch) except -1:
         """Write the newest entries, and return 1, if all before them are written."""
+        cdef bytes data
         if self.paused or batch.first != self.cursor + 1:
             return 0
-        self._write(batch.data)
+        data = batch._framed(self._style, self._epoch)
+        self._emit(data, batch._chunk(self._style, data) if self._chunked else data)
         self.cursor += batch.count
         return 1
 

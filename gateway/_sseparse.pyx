@@ -27,10 +27,11 @@ from cpython.bytearray cimport (
     PyByteArray_Resize,
 )
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.list cimport PyList_GET_SIZE
 from cython cimport final
-from libc.string cimport memchr, memcmp, memcpy
+from libc.string cimport memchr, memcmp, memcpy, strchr, strncmp
 
-from orjson import loads
+from orjson import dumps, loads
 
 from gateway.chat import Delta, Fault, Start, Stop, ToolCall, Usage
 from gateway.errors import BadChunk, BodyTooLong, EventTooLong, UpstreamProtocolError
@@ -56,8 +57,11 @@ CHUNKED = _CHUNKED
 UNTIL_CLOSE = _UNTIL_CLOSE
 
 
-include "_heads.pxi"    # RFC 9112: where a head ends, and its fields
-include "_bodies.pxi"   # RFC 9112: chunks and lengths
-include "_events.pxi"   # the HTML standard: events, in batches
-include "_readers.pxi"  # a log, and the ways from an upstream to whoever reads it
-include "_texts.pxi"    # what the JSON in an event says
+include "_heads.pxi"      # RFC 9112: where a head ends, and its fields
+include "_bodies.pxi"     # RFC 9112: chunks and lengths
+include "_batches.pxi"    # events as a log keeps them
+include "_events.pxi"     # the HTML standard: events, in batches
+include "_json.pxi"       # RFC 8259: whether a text is JSON
+include "_frames.pxi"     # the ways a reader may want its entries
+include "_readers.pxi"    # a log, and the ways from an upstream to whoever reads it
+include "_texts.pxi"      # what the JSON in an event says

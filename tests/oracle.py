@@ -5,7 +5,9 @@ loops, as slowly as it likes.  Nothing here is shared with the compiled module, 
 the same slip is not made twice.
 """
 
+import json
 import re
+import struct
 from typing import Any, NamedTuple
 
 import orjson
@@ -206,3 +208,74 @@ def take(told: Story, block: bytes, strip_usage: bool) -> Story:
         wrapped = error if isinstance(error, dict) else {"message": str(error)}
         told = told._replace(error=wrapped, error_at=told.events + 1)
     return told._replace(data=told.data + canonical(*read), events=told.events + 1)
+
+
+# The views of canonical bytes.
+
+
+def entries(data: bytes) -> list[tuple[bytes, bytes]]:
+    """Return event type and payload of every block."""
+    return [read_block(block) or (b"", b"") for block in blocks(data)[0]]
+
+
+def cursor(epoch: bytes, number: int) -> bytes:
+    """Return what an entry's id says."""
+    return epoch + b"_" + str(number).zfill(16).encode()
+
+
+def with_ids(data: bytes, first: int, epoch: bytes) -> bytes:
+    """Write the blocks again, each with its id."""
+    return b"".join(
+        b"id: " + cursor(epoch, number) + b"\n" + canonical(*entry)
+        for number, entry in enumerate(entries(data), first)
+    )
+
+
+def is_json(text: str) -> bool:
+    """Tell whether RFC 8259 takes the text, however large its numbers are."""
+    try:
+        json.loads(text, parse_int=str, parse_float=str, parse_constant=int)  # int("NaN") raises
+    except ValueError:
+        return False
+    return True
+
+
+def json_value(payload: bytes) -> bytes:
+    """Return JSON as it is, anything else as a string."""
+    text = payload.decode("utf-8", "replace")
+    return (text if is_json(text) else json_string(text)).encode()
+
+
+def json_string(text: str) -> str:
+    """Write a string as JSON does."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def json_array(datas: list[bytes]) -> bytes:
+    """Write all payloads as one array."""
+    return b"[%b]" % b",".join(json_value(read[1]) for data in datas for read in entries(data))
+
+
+def frame(text: bytes) -> bytes:
+    """Write a text message as a server does: RFC 6455 §5.2."""
+    size = len(text)
+    if size < 126:
+        return struct.pack("!BB", 0x81, size) + text
+    if size < 1 << 16:
+        return struct.pack("!BBH", 0x81, 126, size) + text
+    return struct.pack("!BBQ", 0x81, 127, size) + text
+
+
+def envelope(event: bytes, payload: bytes, id: bytes) -> bytes:
+    """Write the text of one entry's frame."""
+    kind = json_string(event.decode("utf-8", "replace")).encode()
+    middle = b',"event":' + kind if event else b""
+    return b'{"id":"' + id + b'"' + middle + b',"data":' + json_value(payload) + b"}"
+
+
+def envelopes(data: bytes, first: int, epoch: bytes) -> bytes:
+    """Write every block as a frame."""
+    return b"".join(
+        frame(envelope(*entry, cursor(epoch, number)))
+        for number, entry in enumerate(entries(data), first)
+    )

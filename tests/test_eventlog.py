@@ -1,10 +1,12 @@
 """EventLog: what was appended is read in order, until all have it; it closes once."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway._sseparse import Batch
+from gateway._sseparse import FRAMES, IDS, Batch, entries
 from gateway.errors import ClientError, CursorGone, StreamInterrupted, UpstreamTimeout
 from gateway.eventlog import NOW, START, EventLog, State, epoch_of
 
@@ -25,7 +27,10 @@ def log_of(*counts: int) -> EventLog:
 
 
 def numbers(batches: list[Batch]) -> list[int]:
-    """The numbers of all entries."""
+    """The numbers of all entries, which stand in their bytes as well."""
+    for one in batches:
+        said = [int(payload) for _, payload in entries(one.data)]
+        assert said == list(range(one.first, one.first + one.count)) != []
     return [n for one in batches for n in range(one.first, one.first + one.count)]
 
 
@@ -41,9 +46,12 @@ def test_a_new_log_is_open_and_empty():
 # Batches of so many entries, a cursor, and what comes after it.
 AFTER = {
     "from the beginning": ([1, 2, 1], 0, [1, 2, 3, 4]),
-    "amid": ([1, 2, 1], 1, [2, 3, 4]),
+    "behind a batch": ([1, 2, 1], 1, [2, 3, 4]),
+    "amid the first": ([3, 2], 2, [3, 4, 5]),
+    "amid the last": ([1, 3], 2, [3, 4]),
     "before the last": ([1, 2, 1], 3, [4]),
     "at the tail": ([1, 2, 1], 4, []),
+    "beyond it": ([1, 2, 1], 9, []),
 }
 
 
@@ -108,6 +116,69 @@ def test_what_is_trimmed_is_gone_and_not_held():
     assert (log.held, log.tail) == (0, 4)
 
 
+def test_only_whole_batches_are_trimmed():
+    log = log_of(1, 3)
+
+    log.trim(3)
+
+    assert (log.base, log.held) == (1, len(batch(2, 3).data))
+    assert numbers(log.after(0)) == numbers(log.after(log.base)) == [2, 3, 4]
+
+
+def test_whole_batches_are_not_copied():
+    first, second = batch(1, 2), batch(3)
+    log = EventLog("gen_1", EPOCH)
+    log.append(first)
+    log.append(second)
+
+    assert [one is other for one, other in zip(log.after(0), [first, second], strict=True)]
+    assert log.after(2)[0] is second
+    assert log.after(1)[1] is second
+
+
+def test_a_reader_near_the_tail_of_a_long_log_costs_little():
+    log = log_of(*[1] * 10_000)
+    tracemalloc.start()
+    try:
+        log.after(9_999)
+        assert tracemalloc.get_traced_memory()[1] < 1024
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_compact_log_is_one_batch_of_all_it_holds():
+    log = log_of(2, 1, 3)
+    log.trim(2)
+    held = log.held
+    assert log.close(State.FINISHED, "finished")
+
+    log.compact()
+
+    assert len(log.after(2)) == 1
+    assert [numbers(log.after(cursor)) for cursor in (2, 4, 6)] == [[3, 4, 5, 6], [5, 6], []]
+    assert (log.base, log.tail, log.held) == (2, 6, held)
+
+
+def test_a_compact_log_of_nothing_is_empty():
+    log = log_of(2)
+    log.trim(2)
+
+    log.compact()
+
+    assert (log.after(0), log.base, log.held) == ([], 2, 0)
+
+
+@pytest.mark.parametrize("style", [IDS, FRAMES], ids=["ids", "frames"])
+def test_only_what_the_newest_entries_were_framed_as_is_kept(style):
+    log = log_of(1, 1)
+    older, newest = log.after(0)
+
+    assert newest.framed(style, b"x") is newest.framed(style, b"x")
+    assert older.framed(style, b"x") is not older.framed(style, b"x")
+    log.append(batch(3))
+    assert newest.framed(style, b"x") is not newest.framed(style, b"x")
+
+
 def test_a_log_goes_on_after_a_trim():
     log = log_of(2)
     log.trim(2)
@@ -122,25 +193,28 @@ def test_a_log_goes_on_after_a_trim():
     st.lists(
         st.one_of(
             st.tuples(st.just("append"), st.integers(1, 3)),
-            st.tuples(st.just("trim"), st.integers(0, 9)),
+            st.tuples(st.just("trim"), st.integers(0, 30)),
+            st.tuples(st.just("compact"), st.just(0)),
         ),
         max_size=30,
     )
 )
 def test_no_entry_is_lost_before_it_was_trimmed(acts):
-    log, ends, trimmed = EventLog("gen_1", EPOCH), [0], 0
+    log, trimmed = EventLog("gen_1", EPOCH), 0
     for act, number in acts:
         if act == "append":
             log.append(batch(log.tail + 1, number))
-            ends.append(log.tail)
+        elif act == "compact":
+            log.compact()
         else:
-            trimmed = max(trimmed, ends[number % len(ends)])
-            log.trim(trimmed)
+            trimmed = max(trimmed, number)
+            log.trim(number)
 
-        for cursor in ends:
-            if cursor >= trimmed:
-                assert numbers(log.after(cursor)) == list(range(cursor + 1, log.tail + 1))
-        assert log.held == sum(len(one.data) for one in log.after(trimmed))
+        assert log.base <= trimmed
+        for cursor in range(-1, log.tail + 2):
+            expected = list(range(max(cursor, log.base) + 1, log.tail + 1))
+            assert numbers(log.after(cursor)) == expected
+        assert log.held == sum(len(one.data) for one in log.after(log.base))
 
 
 # Cursors, as they are called outside.

@@ -578,7 +578,7 @@ ARGUMENTS = {
     "strip_usage": True, "event_limit": 5, "gaps": None, "overhead": None,
     "put": print, "head": b"", "chunked": True, "parser": EventParser(UNTIL_CLOSE),
     "log": Entries(), "readers": [], "room": 1, "clock": print, "attend": print, "pump": print,
-    "lost": print,
+    "lost": print, "style": 0, "epoch": b"abcdefgh",
 }  # fmt: skip
 
 

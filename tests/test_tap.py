@@ -2,20 +2,35 @@
 
 import pytest
 
-from gateway._sseparse import CHUNKED, Batch, Entries, EventParser, Histogram, Outlet, Tap, chunk
+from gateway._sseparse import (
+    CHUNKED,
+    FRAMES,
+    IDS,
+    RAW,
+    Batch,
+    Entries,
+    EventParser,
+    Histogram,
+    Outlet,
+    Tap,
+    chunk,
+    envelopes,
+    with_ids,
+)
 
 
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 ONE, TWO = b"data: 1\n\n", b"data: 2\n\n"
+EPOCH = b"abcd2345"
 LAST = b"0\r\n\r\n"
 
 
 class FakeReader:
     """Has an outlet, or not yet."""
 
-    def __init__(self, *, started: bool = True) -> None:
+    def __init__(self, style: int = RAW, *, chunked: bool = True) -> None:
         self.puts: list[bytes] = []
-        self.outlet = Outlet(self.puts.append, b"", True) if started else None
+        self.outlet: Outlet | None = Outlet(self.puts.append, b"", chunked, style, EPOCH)
 
 
 class Scene:
@@ -86,6 +101,52 @@ def test_a_batch_goes_to_the_log_and_to_every_reader():
         assert reader.puts == [chunk(ONE), chunk(TWO)]
         assert reader.outlet.cursor == scene.log.tail == 2
     assert (scene.pumps, scene.attended) == (0, [])
+
+
+# How an entry reaches a reader of each style.
+STYLES = {
+    "raw": (RAW, False, lambda data, first: data),
+    "raw, chunked": (RAW, True, lambda data, first: data),
+    "ids": (IDS, False, lambda data, first: with_ids(data, first, EPOCH)),
+    "ids, chunked": (IDS, True, lambda data, first: with_ids(data, first, EPOCH)),
+    "frames": (FRAMES, False, lambda data, first: envelopes(data, first, EPOCH)),
+}
+
+
+@pytest.mark.parametrize(("style", "chunked", "framed"), STYLES.values(), ids=STYLES.keys())
+def test_each_reader_gets_its_style(style, chunked, framed):
+    reader = FakeReader(style, chunked=chunked)
+    scene = Scene(FakeReader(), reader, FakeReader(IDS), FakeReader(FRAMES, chunked=False))
+
+    scene.tap.data(chunk(ONE + TWO))
+    scene.tap.data(chunk(ONE))
+
+    bodies = [framed(ONE + TWO, 1), framed(ONE, 3)]
+    assert reader.puts == [chunk(body) if chunked else body for body in bodies]
+    assert reader.outlet.sent == sum(map(len, bodies))
+    assert scene.pumps == 0
+
+
+@pytest.mark.parametrize(("style", "chunked", "framed"), STYLES.values(), ids=STYLES.keys())
+def test_readers_of_one_style_share_one_framing(style, chunked, framed):
+    readers = [FakeReader(style, chunked=chunked) for _ in range(3)]
+    scene = Scene(*readers)
+
+    scene.tap.data(chunk(ONE))
+
+    body = framed(ONE, 1)
+    assert readers[0].puts == [chunk(body) if chunked else body]
+    assert readers[0].puts[0] is readers[1].puts[0] is readers[2].puts[0]
+
+
+def test_an_unknown_style_is_refused():
+    with pytest.raises(ValueError, match="3 is no style"):
+        Outlet(print, b"", True, 3, EPOCH)
+
+
+def test_websocket_frames_are_not_chunked():
+    with pytest.raises(ValueError, match="not put in HTTP chunks"):
+        Outlet(print, b"", True, FRAMES, EPOCH)
 
 
 def test_what_completes_no_event_goes_nowhere():
