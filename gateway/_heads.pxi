@@ -39,7 +39,7 @@ def head_end(
         lines += 1
         if lines == 1 and lf - begin >= line_limit:
             return -1
-        if lf - p == 1 and p[0] == b'\r' and lines > 1 and (p - 2)[0] == b'\r':
+        if lf - p == 1 and p[0] == b'\r' and p - begin > 1 and (p - 2)[0] == b'\r':
             return -1 if lines > most else start + (lf + 1 - begin)
         p = lf + 1
 

@@ -1,11 +1,11 @@
 """The ways to ask for a generation: posted or by EventSource, waited for or not, once or again.
 
-    POST, stream: false     the whole answer (`unary.py`)
-    POST, stream: true      its events, as they come (`views/sse.py`)
-      headgate-resume       … with ids, and the generation waits for a client that is lost
-      Idempotency-Key       … or those of the same request, asked before
-      Prefer: respond-async … read elsewhere: 202, with the log's place
-    GET …/stream            for a browser's EventSource (`views/chat_events.py`)
+POST, stream: false     the whole answer (`unary.py`)
+POST, stream: true      its events, as they come (`views/sse.py`)
+  headgate-resume       … with ids, and the generation waits for a client that is lost
+  Idempotency-Key       … or those of the same request, asked before
+  Prefer: respond-async … read elsewhere: 202, with the log's place
+GET …/stream            for a browser's EventSource (`views/chat_events.py`)
 """
 
 from collections.abc import Mapping

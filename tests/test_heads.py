@@ -74,6 +74,7 @@ def test_a_name_of_one_letter_leaves_the_interpreters_own_bytes_alone():
 
 
 @given(messy, st.integers(0, 2), st.integers(0, 12), st.integers(0, 24), st.integers(0, 6))
+@example(b"\r\n\r\n", 1, 1, 3, 2)
 @example(b"a\r\nb:c\r\n\r\nrest", 0, 99, 99, 9)
 def test_a_head_ends_where_the_first_empty_line_does(data, start, line_limit, limit, most):
     start = min(start, len(data))

@@ -174,6 +174,7 @@ def use_everything(figures, name):
     figures.ended(name)
     figures.stream_started(name)
     figures.disconnect(name)
+    figures.resumed(name)
     figures.upstream_error(name, name)
     figures.tokens(name, {"prompt_tokens": 1, "completion_tokens": 1})
     figures.watch("pool_waiters", lambda: {(name,): 1})

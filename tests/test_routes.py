@@ -19,7 +19,6 @@ WRONG_METHODS = [
     ("/v1/models/alias", "DELETE", READ),
     ("/healthz", "PUT", READ),
     ("/healthz", "get", READ),  # methods are case-sensitive
-    ("/v1/models", "OPTIONS", READ),
 ]
 
 NO_PATHS = [
