@@ -19,6 +19,8 @@ from gateway.host import Request
 from gateway.provider import Provider
 from gateway.reply import Reply
 from gateway.settings import Config
+from gateway.stops import CANCEL, STREAMS, Stops
+from gateway.stops import MAX_BODY as STOP_BODY
 from gateway.tickets import Tickets
 from gateway.visits import MAX_BODY, Endpoint, Serve, Visit, choose_method, refusing
 
@@ -64,6 +66,9 @@ class Api:
         models = [name for name in config.models if name != "*"]
         self._models = {name: self._model_card(name) for name in models}
         doors = Doors(config, providers, desk)
+        stops = Stops(desk, self._tickets)
+        alias = {"POST": self._at("/stop-generation", stops.alias, STOP_BODY)}
+        self._cancel = {"POST": self._at(STREAMS + "{id}" + CANCEL, stops.cancel, STOP_BODY)}
         self._table: dict[str, dict[str, Endpoint]] = {
             CHAT: {"POST": self._at(CHAT, doors.posted("/chat/completions"), MAX_BODY)},
             CHAT + "/stream": {
@@ -79,6 +84,10 @@ class Api:
                     "/v1/embeddings", doors.posted("/embeddings", streams=False), MAX_BODY
                 )
             },
+            "/v1/tickets": {"POST": self._at("/v1/tickets", stops.ticket, STOP_BODY)},
+            "/stop-generation": alias,
+            "/v1/stop-generation": alias,
+            "/api/stop-generation": alias,
             "/v1/models": {"GET": self._at("/v1/models", self._list_models)},
             "/healthz": {"GET": self._at("/healthz", _healthz, public=True)},
         }
@@ -101,6 +110,8 @@ class Api:
 
     def _methods(self, path: str) -> Mapping[str, Endpoint] | None:
         methods = self._table.get(path)
+        if methods is None and path.startswith(STREAMS) and path.endswith(CANCEL):
+            return self._cancel
         if methods is None and path.startswith(MODELS) and len(path) > len(MODELS):
             return self._model
         return methods

@@ -4,9 +4,16 @@ from collections.abc import Callable, Mapping
 
 from gateway.callers import Caller
 from gateway.desk import Desk
-from gateway.errors import ClientError, GatewayError, MethodNotAllowed, RouteNotFound
+from gateway.errors import (
+    ClientError,
+    GatewayError,
+    LogNotFound,
+    MethodNotAllowed,
+    RouteNotFound,
+)
 from gateway.guard import RequestHead
 from gateway.host import MAX_UNWANTED, Request
+from gateway.hub import Live
 from gateway.logs import RequestRecord
 from gateway.reply import Reply
 
@@ -33,6 +40,17 @@ class Visit:
         self._desk = desk
         self._name = name  # of the route; a label
         self._accounted = False
+
+    def log(self, id: str) -> Live:
+        """Return the log of this id.
+
+        Raises:
+            LogNotFound: there is none, or it is another's: who asks cannot tell which.
+        """
+        live = self._desk.hub.find(id)
+        if live is None or live.log.subject not in ("", self.caller.subject):
+            raise LogNotFound("no such stream")
+        return live
 
     def taken(self) -> None:
         """Leave the line in the log to a job, which knows more."""
