@@ -47,6 +47,8 @@ class Stand:
         defaults: Options = Options(),  # noqa: B008 - it is frozen
         *,
         upstream: str = "",
+        model: str = "",
+        more: str = "",
         drain: str = "1s",
         url: str | None = None,
         ssl: object = None,
@@ -57,6 +59,8 @@ class Stand:
         self.admin_url = ""
         self.log_lines: list[dict[str, object]] = []
         self._upstream = upstream  # more lines of [upstreams.mock]
+        self._model = model  # more lines of [models."*"]
+        self._more = more  # more tables
         self._drain = drain
         self._provider_url = url  # another provider than the mock
         self._ssl = ssl
@@ -65,6 +69,7 @@ class Stand:
         await self.mock.start(ssl=self._ssl)
         url = self._provider_url or self.mock.url.replace("https://127.0.0.1", "https://localhost")
         text = CONFIG.format(url=url, drain=self._drain, upstream=self._upstream)
+        text += self._model + "\n" + self._more
         self._read_fd, write_fd = os.pipe()
         self._write_fd = write_fd
         self._log = Log(write_fd, "json")
@@ -110,10 +115,12 @@ class Stand:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         return Client(reader, writer)
 
-    async def ask(self, **mock: object) -> "Client":
+    async def ask(
+        self, *, headers: dict[str, str] | None = None, **mock: object
+    ) -> "Client":
         """Return a client that has asked for a stream and read nothing of it yet."""
         client = await self.open()
-        client.send("POST", "/v1/chat/completions", chat(**mock))
+        client.send("POST", "/v1/chat/completions", chat(**mock), headers)
         return client
 
     async def metrics(self) -> dict[str, float]:

@@ -1,0 +1,337 @@
+"""Doors: asked again, read elsewhere, left and come back to, stopped."""
+
+import orjson
+import pytest
+
+from tests.fakes import wind_by_hand
+from tests.stand import Answer, Client, Stand, chat
+
+
+CHAT = "/v1/chat/completions"
+SLOW = {"tokens": 5, "interval": 3600}  # a first token, and then none for an hour
+KEY = {"idempotency-key": "k1"}
+RESUME = {"headgate-resume": "true"}
+
+
+def blocks(body: bytes) -> list[dict[str, str]]:
+    """The fields of each block of a stream with ids."""
+    return [
+        dict(line.split(": ", 1) for line in block.split("\n"))
+        for block in body.decode().split("\n\n")
+        if block
+    ]
+
+
+def said(events: list[str]) -> str:
+    """The content of the chunks among these events."""
+    chunks = [orjson.loads(event) for event in events if event != "[DONE]"]
+    return "".join(c["delta"].get("content") or "" for e in chunks for c in e["choices"])
+
+
+async def left_after_one_event(stand: Stand, headers: dict[str, str]) -> tuple[bytes, str]:
+    """Ask, take the first event, and go; return it, and the place of the log."""
+    client = await stand.ask(headers=headers, **SLOW)
+    _, fields = await client.head()
+    first = await client.chunk()
+    await client.close()
+    await stand.server.public.connections.empty()
+    return first, fields["location"]
+
+
+async def stop(stand: Stand, location: str) -> Answer:
+    client = await stand.open()
+    answer = await client.ask("POST", location + "/cancel")
+    await client.close()
+    return answer
+
+
+# Read elsewhere.
+
+
+async def test_respond_async_is_answered_at_once_and_goes_on_without_a_reader():
+    async with Stand() as stand:
+        loop = wind_by_hand(stand.server.desk)
+        client = await stand.open()
+        answer = await client.ask("POST", CHAT, chat(**SLOW), prefer="respond-async")
+        loop.wind(100)  # longer than any grace, and shorter than the idle limit
+        going = stand.mock.open_streams
+        stopped = await stop(stand, answer.headers["location"])
+        await stand.mock.until(lambda: stand.mock.open_streams == 0)
+        await client.close()
+
+    assert answer.status == 202
+    assert answer.headers["preference-applied"] == "respond-async"
+    assert answer.json == {
+        "id": answer.headers["location"].removeprefix("/v1/stream/"),
+        "stream": answer.headers["location"],
+        "state": "open",
+    }
+    assert going == 1
+    assert stopped.json["state"] == "cancelled"
+    line = next(line for line in stand.log_lines if line.get("route") == CHAT)
+    assert (line["status"], line["end"]) == (202, "stop")
+
+
+# Left.
+
+
+async def test_a_plain_client_that_leaves_ends_its_generation():
+    async with Stand() as stand:
+        await left_after_one_event(stand, {})
+        await stand.mock.until(lambda: stand.mock.open_streams == 0)
+
+    assert stand.mock.requests[-1].cancelled
+
+
+@pytest.mark.parametrize("headers", [RESUME, {"headgate-on-disconnect": "detach"}])
+async def test_who_wants_to_come_back_is_waited_for_a_minute(headers):
+    async with Stand() as stand:
+        loop = wind_by_hand(stand.server.desk)
+        stand.server.desk.hub.loop = loop
+        await left_after_one_event(stand, headers)
+        loop.wind(59)
+        going = stand.mock.open_streams
+        loop.wind(1)
+        await stand.mock.until(lambda: stand.mock.open_streams == 0)
+
+    assert going == 1
+    assert stand.log_lines[-1]["end"] == "disconnect"
+
+
+@pytest.mark.parametrize(
+    ("model", "headers", "goes_on"),
+    [
+        ('on_disconnect = "detach:60s"', {}, True),
+        ('on_disconnect = "detach:60s"', {"headgate-on-disconnect": "cancel"}, False),
+        ('on_disconnect = "cancel"', {"headgate-on-disconnect": "detach"}, False),
+        ('on_disconnect = "cancel"', RESUME, False),
+    ],
+)
+async def test_the_model_sets_the_bounds_of_detaching(model, headers, goes_on):
+    async with Stand(model=model) as stand:
+        _, location = await left_after_one_event(stand, headers)
+        if goes_on:
+            assert stand.mock.open_streams == 1
+            await stop(stand, location)
+        await stand.mock.until(lambda: stand.mock.open_streams == 0)
+
+    ends = [line["end"] for line in stand.log_lines if line.get("route") == CHAT]
+    assert ends == ["stop" if goes_on else "disconnect"]
+
+
+async def test_an_unknown_wish_is_refused():
+    async with Stand() as stand:
+        client = await stand.open()
+        answer = await client.ask("POST", CHAT, chat(), headgate_on_disconnect="explode")
+        await client.close()
+
+    assert answer.status == 400
+    assert b"cancel or detach" in answer.body
+
+
+# Asked again.
+
+
+async def test_the_same_request_under_the_same_key_reads_the_same_log():
+    async with Stand() as stand:
+        client = await stand.open()
+        first = await client.ask("POST", CHAT, chat(), **{"idempotency_key": "k1"})
+        again = await client.ask("POST", CHAT, chat(), **{"idempotency_key": "k1"})
+        await client.close()
+
+    assert again.body == first.body
+    assert again.headers["location"] == first.headers["location"]
+    assert len(stand.mock.requests) == 1
+
+
+async def test_another_request_under_the_key_is_refused():
+    async with Stand() as stand:
+        client = await stand.open()
+        await client.ask("POST", CHAT, chat(), idempotency_key="k1")
+        other = await client.ask("POST", CHAT, chat(tokens=3), idempotency_key="k1")
+        await client.close()
+
+    assert other.status == 422
+    assert other.json["error"]["code"] == "idempotency_key_reused"
+
+
+async def test_what_failed_before_it_said_anything_is_tried_again_under_its_key():
+    async with Stand() as stand:
+        client = await stand.open()
+        body = chat(fault="500")
+        statuses = [
+            (await client.ask("POST", CHAT, body, idempotency_key="k1")).status for _ in range(2)
+        ]
+        await client.close()
+
+    assert statuses == [500, 500]
+    assert len(stand.mock.requests) == 2
+
+
+async def test_a_client_that_was_cut_off_resumes_where_it_was():
+    async with Stand() as stand:
+        whole = await stand.ask(headers=KEY | RESUME, tokens=4)
+        everything = blocks((await whole.answer()).body)
+        await whole.close()
+        seen = everything[1]["id"]
+        again = await stand.ask(headers=KEY | RESUME | {"last-event-id": seen}, tokens=4)
+        rest = blocks((await again.answer()).body)
+        await again.close()
+        metrics = await stand.metrics()
+
+    assert rest == everything[2:]
+    assert everything[-1]["data"] == "[DONE]"
+    assert metrics['headgate_resumes_total{outcome="recovered"}'] == 1
+
+
+async def test_two_clients_read_one_live_generation():
+    async with Stand() as stand:
+        one = await stand.ask(headers=KEY | RESUME, **SLOW)
+        await one.head()
+        first = await one.chunk()
+        two = await stand.ask(headers=KEY | RESUME, **SLOW)
+        _, fields = await two.head()
+        assert await two.chunk() == first
+        await stop(stand, fields["location"])
+        ends = [await rest_of(client) for client in (one, two)]
+        for client in (one, two):
+            await client.close()
+
+    assert ends[0] == ends[1]
+    assert b'"ended":"cancelled"' in ends[0]
+    assert ends[0].endswith(b"data: [DONE]\n\n")
+
+
+async def rest_of(client: Client) -> bytes:
+    body = b""
+    while part := await client.chunk():
+        body += part
+    return body
+
+
+# Stopped.
+
+
+async def test_a_stopped_generation_ends_for_reader_and_provider_and_twice_is_once():
+    async with Stand() as stand:
+        client = await stand.ask(**SLOW)
+        _, fields = await client.head()
+        first = await client.chunk()
+        stopped = await stop(stand, fields["location"])
+        await stand.mock.until(lambda: stand.mock.open_streams == 0)
+        rest = await rest_of(client)
+        again = await stop(stand, fields["location"])
+        await client.close()
+
+    events = Answer(200, {}, first + rest).events
+    assert orjson.loads(events[-2])["headgate"] == {"ended": "cancelled"}
+    assert orjson.loads(events[-2])["id"] == orjson.loads(events[0])["id"]
+    assert events[-1] == "[DONE]"
+    assert stopped.json == again.json
+    assert (stopped.json["state"], stopped.json["reason"]) == ("cancelled", "stop")
+    assert stopped.json["entries"] == len(events) - 1
+    assert stand.mock.requests[-1].cancelled
+
+
+@pytest.mark.parametrize(
+    "path", ["/stop-generation", "/v1/stop-generation", "/api/stop-generation"]
+)
+async def test_the_aliases_stop_too(path):
+    async with Stand() as stand:
+        client = await stand.ask(**SLOW)
+        _, fields = await client.head()
+        other = await stand.open()
+        answer = await other.ask("POST", path, {"id": fields["location"]})
+        await rest_of(client)
+        for one in (client, other):
+            await one.close()
+
+    assert answer.json["reason"] == "stop"
+
+
+async def test_usage_that_was_asked_for_is_estimated_after_a_stop():
+    async with Stand() as stand:
+        client = await stand.open()
+        body = chat(**SLOW) | {"stream_options": {"include_usage": True}}
+        client.send("POST", CHAT, body)
+        _, fields = await client.head()
+        first = await client.chunk()
+        await stop(stand, fields["location"])
+        events = Answer(200, {}, first + await rest_of(client)).events
+        await client.close()
+
+    usage = orjson.loads(events[-2])["usage"]
+    assert usage["estimated"] is True
+    assert usage["completion_tokens"] > 0
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v1/stream/gen_unknown/cancel", None, 404),
+        ("/stop-generation", {"id": "gen_unknown"}, 404),
+        ("/stop-generation", {}, 400),
+        ("/stop-generation", b"{", 400),
+    ],
+)
+async def test_what_cannot_be_stopped_is_said(path, body, status):
+    async with Stand() as stand:
+        client = await stand.open()
+        answer = await client.ask("POST", path, body)
+        await client.close()
+
+    assert answer.status == status
+
+
+# Who may.
+
+
+KEYS = """
+[[keys]]
+key = "sk-alice-0123456789"
+subject = "alice"
+[[keys]]
+key = "sk-bob-0123456789abc"
+subject = "bob"
+models = ["alias"]
+"""
+ALICE = {"authorization": "Bearer sk-alice-0123456789"}
+BOB = {"authorization": "Bearer sk-bob-0123456789abc"}
+
+
+async def test_without_a_known_key_nothing_is_served():
+    async with Stand(more=KEYS) as stand:
+        client = await stand.open()
+        answers = [
+            await client.ask("POST", CHAT, chat()),
+            await client.ask("POST", CHAT, chat(), authorization="Bearer nonsense"),
+            await client.ask("GET", "/v1/models"),
+        ]
+        known = await client.ask("POST", CHAT, chat(), **ALICE)
+        await client.close()
+
+    assert [answer.status for answer in answers] == [401, 401, 401]
+    assert answers[0].json["error"]["code"] == "invalid_api_key"
+    assert known.status == 200
+    assert len(stand.mock.requests) == 1
+
+
+async def test_a_caller_has_its_models_and_no_others():
+    async with Stand(more=KEYS) as stand:
+        client = await stand.open()
+        allowed = await client.ask("POST", CHAT, chat(model="alias"), **BOB)
+        refused = await client.ask("POST", CHAT, chat(model="m"), **BOB)
+        await client.close()
+
+    assert (allowed.status, refused.status) == (200, 404)
+
+
+async def test_nobody_stops_the_generation_of_another():
+    async with Stand(more=KEYS) as stand:
+        client = await stand.open()
+        begun = await client.ask("POST", CHAT, chat(**SLOW), prefer="respond-async", **ALICE)
+        place = begun.headers["location"]
+        answers = [await client.ask("POST", place + "/cancel", **caller) for caller in (BOB, ALICE)]
+        await client.close()
+
+    assert [answer.status for answer in answers] == [404, 200]
