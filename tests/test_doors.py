@@ -53,6 +53,7 @@ async def test_respond_async_is_answered_at_once_and_goes_on_without_a_reader():
         loop = wind_by_hand(stand.server.desk)
         client = await stand.open()
         answer = await client.ask("POST", CHAT, chat(**SLOW), prefer="respond-async")
+        await stand.mock.until(lambda: stand.mock.open_streams == 1)
         loop.wind(100)  # longer than any grace, and shorter than the idle limit
         going = stand.mock.open_streams
         stopped = await stop(stand, answer.headers["location"])
