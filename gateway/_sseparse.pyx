@@ -61,3 +61,4 @@ include "_bodies.pxi"   # RFC 9112: chunks and lengths
 include "_events.pxi"   # the HTML standard: events, in batches
 include "_readers.pxi"  # a log, and the ways from an upstream to whoever reads it
 include "_texts.pxi"    # what the JSON in an event says
+include "_websocket.pxi"  # RFC 6455: frames to clients
