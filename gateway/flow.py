@@ -11,6 +11,8 @@ from typing import Protocol
 WRITE_HIGH = 64 * 1024
 # …and below which it is written to again.
 WRITE_LOW = 16 * 1024
+# Seconds in which a client that stopped reading must take at least one byte.
+STALL_TIMEOUT = 30.0
 
 
 class Pausable(Protocol):

@@ -33,11 +33,11 @@ from gateway.errors import (
     RequestTimeout,
     RequestTooLarge,
 )
-from gateway.flow import WRITE_HIGH, WRITE_LOW
+from gateway.flow import STALL_TIMEOUT, WRITE_HIGH, WRITE_LOW
 from gateway.guard import RequestHead, read_request
 from gateway.heads import HeadReader
 from gateway.host import MAX_UNWANTED, Host, Request, Route
-from gateway.reply import STATUS_LINES, Reply
+from gateway.reply import STATUS_LINES, Reply, Successor
 
 
 # Seconds for a head to arrive in all, from the accept or its first byte (design §8).
@@ -49,8 +49,6 @@ BODY_TIMEOUT = 10.0
 BODY_TOTAL = 300.0
 # Seconds an idle connection is kept: longer than the 60 s of common load balancers.
 IDLE_TIMEOUT = 75.0
-# Seconds in which a client that stopped reading must take at least one byte.
-STALL_TIMEOUT = 30.0
 # Seconds for a refused client to read its answer before the socket goes.
 LINGER_TIMEOUT = 2.0
 # Bytes of a next request taken while one is being served; a client that sends more
@@ -173,11 +171,11 @@ class HttpConnection(asyncio.Protocol):
                     rest = self._read_body(rest)
                 if rest is None:
                     return
+                self._early = rest  # before: an upgrade hands it over
                 self._dispatch()
                 if self._phase is not Phase.HEAD:
-                    self._early = rest
                     return
-                data = rest
+                data, self._early = self._early, b""
         except ClientError as error:
             self._refuse(error)
 
@@ -303,6 +301,28 @@ class HttpConnection(asyncio.Protocol):
                 # Not now: a thousand pipelined requests must not nest a thousand calls.
                 self._loop.call_soon(self._read_early)
 
+    def upgrade(self, head: bytes, successor: Successor) -> None:
+        """Leave the socket to `successor`, with what the client sent already."""
+        transport, early = self._transport, self._early
+        if transport is None or self._phase is not Phase.BUSY:
+            return  # the client left, and `on_gone` has said so
+        if self._refused:  # some of what came early was dropped
+            self.abort()
+            return
+        connections = self._host.connections
+        connections.add(successor)  # before we leave: a drain ends when the roster is empty
+        self._reply, self._early = None, b""
+        self.connection_lost(None)
+        successor.take_over(
+            transport,
+            head,
+            early,
+            on_lost=connections.discard,
+            on_crash=self._host.on_crash,
+        )
+        if self._host.draining:
+            successor.retire()
+
     def retire(self) -> None:
         """Close now if no request is under way; the next answer closes otherwise."""
         if self._phase is Phase.HEAD and not self._reader.pending and not self._early:
@@ -320,8 +340,8 @@ class HttpConnection(asyncio.Protocol):
             self._transport.abort()
 
     def _read_early(self) -> None:
-        early, self._early = self._early, b""
-        if early and self._phase is Phase.HEAD:
+        if self._early and self._phase is Phase.HEAD:
+            early, self._early = self._early, b""
             self._read(early)
 
     def _refuse(self, error: GatewayError) -> None:

@@ -1,14 +1,16 @@
 """One answer to one client request: heads from prebuilt bytes, bodies framed by hand.
 
-A reply goes one of two ways, once:
+A reply goes one of three ways, once:
 
     send(status, type, body)                    a whole answer with Content-Length
     start(status, fields), write(data)…, end(data)  a stream, chunked for HTTP/1.1
+    upgrade(fields, successor)  another protocol, which has the connection from then on
 
 h11 could write both; it costs 30 µs a head and 1.3 µs a chunk, and what is written
 here is made of constants and validated values only: `field` refuses control bytes.
 """
 
+import asyncio
 import re
 from collections.abc import Callable
 from http import HTTPStatus
@@ -43,6 +45,30 @@ def status_line(status: int) -> bytes:
     return STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
 
 
+class Successor(Protocol):
+    """What has a connection after an upgrade."""
+
+    def take_over(
+        self,
+        transport: asyncio.Transport,
+        head: bytes,
+        early: bytes,
+        *,
+        on_lost: Callable[["Successor"], None],
+        on_crash: Callable[[Exception], None],
+    ) -> None:
+        """Become the transport's protocol, write the answer's head, read what came early.
+
+        `on_lost(self)` is called when the transport is gone, `on_crash` for defects of ours.
+        """
+
+    def retire(self) -> None:
+        """End soon: the listener drains."""
+
+    def abort(self) -> None:
+        """Drop the connection and what is unsent."""
+
+
 class Wire(Protocol):
     """What a reply asks of its connection."""
 
@@ -53,6 +79,8 @@ class Wire(Protocol):
     def write(self) -> Callable[[bytes], object]: ...
 
     def answered(self) -> None: ...
+
+    def upgrade(self, head: bytes, successor: Successor) -> None: ...
 
     def abort(self) -> None: ...
 
@@ -119,6 +147,12 @@ class Reply:
         self._outlet.paused = self._paused
         return self._outlet
 
+    def upgrade(self, fields: bytes, successor: Successor) -> None:
+        """Answer 101 and end the reply: the connection is the successor's from now on."""
+        head = self._head(101, fields)
+        self.ended = True
+        self._wire.upgrade(head, successor)
+
     def write(self, data: bytes) -> None:
         """Write one piece of a started stream; `data` is not empty."""
         assert self._outlet is not None
@@ -154,14 +188,16 @@ class Reply:
     def _head(self, status: int, fields: bytes) -> bytes:
         self.status = status
         wire = self._wire
+        # HTTP/1.0 never gets keep-alive, so the end of a connection can end its streams.
+        # After a switch of protocols there is no HTTP left to end.
+        stays = wire.keep_alive or status == 101
         id = self.request_id.encode()
         return b"".join((
             status_line(status),
             wire.date(),
             self.fields, fields,
             b"x-request-id: ", id, b"\r\nrequest-id: ", id, b"\r\n",
-            # HTTP/1.0 never gets keep-alive, so the end of a connection can end its streams.
-            b"\r\n" if wire.keep_alive else b"connection: close\r\n\r\n",
+            b"\r\n" if stays else b"connection: close\r\n\r\n",
         ))  # fmt: skip
 
     def _finish(self) -> None:

@@ -1,5 +1,6 @@
 """A client of the HTTP server without a socket: it sends, takes or refuses to take, and leaves."""
 
+import asyncio
 import re
 from collections.abc import Callable
 
@@ -24,7 +25,7 @@ class ClientTransport(FakeTransport):
 
     def __init__(self, loop: FakeLoop, peer: object = ("192.0.2.1", 5555)) -> None:
         super().__init__()
-        self.protocol: HttpConnection | None = None
+        self.protocol: asyncio.Protocol | None = None
         self.taking = True  # the peer takes what is written
         self.shut = False  # write_eof was called
         self._loop = loop
@@ -37,6 +38,9 @@ class ClientTransport(FakeTransport):
 
     def get_extra_info(self, name: str) -> object:
         return {"peername": self._peer}[name]
+
+    def set_protocol(self, protocol: asyncio.Protocol) -> None:
+        self.protocol = protocol
 
     def can_write_eof(self) -> bool:
         return True
@@ -175,12 +179,12 @@ class FakeClient:
         """Send each piece in a turn of its own; a closing server reads no more."""
         for piece in pieces:
             if not self.transport.is_closing():
-                self.connection.data_received(piece)
+                self.transport.protocol.data_received(piece)
             self.site.loop.wind(0)
 
     def half_close(self) -> None:
         """Send FIN.  The transport closes, as it does when `eof_received` returns nothing."""
-        assert not self.connection.eof_received()
+        assert not self.transport.protocol.eof_received()
         self.transport.close()
 
     def reset(self) -> None:

@@ -166,6 +166,10 @@ class FakeWire:
     def answered(self) -> None:
         self.told.append("answered")
 
+    def upgrade(self, head: bytes, successor: object) -> None:
+        self.write(head)
+        self.told.append(f"upgrade: {successor}")
+
     def abort(self) -> None:
         self.told.append("abort")
 

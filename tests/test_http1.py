@@ -168,6 +168,20 @@ def test_a_pipelined_head_that_comes_in_two_parts_is_put_together():
     assert site.paths == ["/later", "/b"]
 
 
+def test_a_pipelined_request_outlives_the_turn_in_which_the_one_before_is_busy_again():
+    site, client = site_and_client()
+    second = get("/later")
+
+    client.send(get("/later") + second[:9])
+    site.reply.send(200, b"")
+    client.connection.data_received(second[9:] + get("/c"))  # before the loop's next turn
+    site.loop.wind(0)
+    site.reply.send(200, b"")
+    site.loop.wind(0)
+
+    assert site.paths == ["/later", "/later", "/c"]
+
+
 def test_a_thousand_pipelined_requests_do_not_nest():
     site, client = site_and_client()
     many = get("/b") * 1500

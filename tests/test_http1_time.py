@@ -2,14 +2,13 @@
 
 import pytest
 
-from gateway.flow import WRITE_HIGH
+from gateway.flow import STALL_TIMEOUT, WRITE_HIGH
 from gateway.http1 import (
     BODY_TIMEOUT,
     BODY_TOTAL,
     HEAD_TIMEOUT,
     IDLE_TIMEOUT,
     LINGER_TIMEOUT,
-    STALL_TIMEOUT,
 )
 from tests.fake_client import FakeClient, Site, get, post
 

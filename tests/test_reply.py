@@ -242,3 +242,25 @@ def test_a_type_from_outside_cannot_forge_a_field():
 
     assert wire.writes == []
     assert not reply.ended
+
+
+# Upgrades.
+
+
+@pytest.mark.parametrize("keep_alive", [True, False])
+def test_an_upgrade_is_a_head_and_leaves_the_connection_to_another(keep_alive):
+    wire, reply = wire_and_reply(keep_alive=keep_alive)
+
+    reply.upgrade(b"upgrade: x\r\nconnection: upgrade\r\n", "the successor")
+
+    assert wire.writes == [
+        b"HTTP/1.1 101 Switching Protocols\r\n"
+        b"date: now\r\n"
+        b"upgrade: x\r\n"
+        b"connection: upgrade\r\n"
+        b"x-request-id: id-1\r\n"
+        b"request-id: id-1\r\n"
+        b"\r\n"
+    ]
+    assert (reply.status, reply.bytes_sent, reply.ended) == (101, 0, True)
+    assert wire.told == ["upgrade: the successor"]

@@ -1,0 +1,379 @@
+"""WebSocket (RFC 6455) towards clients: what an HTTP connection becomes when it is asked to.
+
+    OPEN     messages go both ways
+    CLOSING  our close frame is out, the client's is awaited; its messages are dropped
+    ENDING   the last word is said and the write side shut; what still comes is dropped,
+             so that a reset cannot overtake our close frame
+    CLOSED   the transport is gone
+
+`handshake` judges the request, wsproto every frame that comes.  What goes out is framed
+by the compiled module, since it is the path of every token; close, ping and pong are
+wsproto's.  No extension is ever taken: inflating what a client deflated has no bound.
+
+The socket is never paused because its client is slow: a paused transport does not see it
+leave.  It is paused only while slices of one large read wait their turn.
+"""
+
+import asyncio
+import contextlib
+import re
+from collections import deque
+from collections.abc import Callable, Sequence
+from enum import Enum
+from math import inf
+from typing import NamedTuple, Protocol
+
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
+from wsproto.frame_protocol import CloseReason
+from wsproto.utilities import generate_accept_token
+
+from gateway._sseparse import text_frame
+from gateway.alarm import Alarm
+from gateway.errors import Forbidden, MalformedRequest, MethodNotAllowed, UpgradeRequired
+from gateway.flow import STALL_TIMEOUT, Valve
+from gateway.guard import RequestHead
+from gateway.reply import Successor
+
+
+# Bytes of one message from a client: a long conversation, not a file (design §8).
+MESSAGE_LIMIT = 1024 * 1024
+# Bytes given to wsproto at once: a read of tiny frames would keep all other clients
+# waiting for half a second, a slice of it for some milliseconds.
+SLICE = 4096
+# Bytes unsent above which a session that goes on answering a client that takes nothing
+# costs it the connection.  Readers of logs never come here: they wait for `writable`.
+UNSENT_LIMIT = 4 * MESSAGE_LIMIT
+# Seconds of silence before a ping: well under the 60 s of nginx and load balancers.
+PING_AFTER = 25.0
+# Seconds for the answer; anything that comes counts, for a pong waits behind a long frame.
+PONG_TIMEOUT = 10.0
+# Seconds for the client's close frame, and then for its end of the connection.
+CLOSE_TIMEOUT = 5.0
+# The base64 of 16 bytes.
+KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
+
+
+class Handshake(NamedTuple):
+    """A request that may become a WebSocket."""
+
+    protocol: str  # the subprotocol, "" for none
+    fields: bytes  # of the 101
+
+
+def handshake(
+    head: RequestHead, protocols: Sequence[str] = (), *, allowed: Callable[[bytes], bool]
+) -> Handshake:
+    """Judge an upgrade to WebSocket as RFC 6455 §4.2.1 wants.
+
+    Of `protocols`, the first that the client offers is chosen; a client that offers none of
+    them gets none.  `allowed` judges the Origin of a request that has one: browsers send it,
+    and let any page open any WebSocket.
+
+    Raises:
+        MethodNotAllowed: it is not a GET.
+        UpgradeRequired: it does not ask for WebSocket, or not for version 13.
+        MalformedRequest: its key is not one, or it has a body.
+        Forbidden: its origin is not allowed.
+    """
+    if head.method != "GET":
+        raise MethodNotAllowed("a WebSocket begins with GET", allow="GET")
+    if head.upgrade != b"websocket" or head.get(b"sec-websocket-version") != b"13":
+        raise UpgradeRequired("this path speaks WebSocket, version 13, over HTTP/1.1")
+    key = head.get(b"sec-websocket-key")
+    if not KEY.fullmatch(key):
+        raise MalformedRequest("the Sec-WebSocket-Key is not 16 bytes in base64")
+    if head.framing:
+        raise MalformedRequest("a WebSocket handshake has no body")
+    origin = head.get(b"origin")
+    if origin and not allowed(origin):
+        raise Forbidden("this origin may not open WebSockets here")
+    offered = _offered(head)
+    protocol = next((name for name in protocols if name.encode() in offered), "")
+    return Handshake(protocol, _fields(key, protocol))
+
+
+def _offered(head: RequestHead) -> set[bytes]:
+    """Return the subprotocols; unlike most members of lists their case counts."""
+    lines = [value for name, value in head.headers if name == b"sec-websocket-protocol"]
+    return {name.strip(b" \t") for name in b",".join(lines).split(b",")}
+
+
+def _fields(key: bytes, protocol: str) -> bytes:
+    accept = generate_accept_token(key)
+    return b"upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: %b\r\n%b" % (
+        accept,
+        b"sec-websocket-protocol: %b\r\n" % protocol.encode() if protocol else b"",
+    )
+
+
+class Session(Protocol):
+    """What a WebSocket is for.  An exception from here is a defect: the socket closes with 1011."""
+
+    def opened(self, socket: "WebSocket") -> None:
+        """Begin: the handshake is written."""
+
+    def text(self, message: str) -> None:
+        """Take one text message."""
+
+    def binary(self, message: bytes) -> None:
+        """Take one binary message."""
+
+    def writable(self) -> None:
+        """Go on writing: the client, for which `paused` stood, takes more again."""
+
+    def gone(self) -> None:
+        """Stop: nothing can be said any more.  Called once, also from within our own `close`."""
+
+
+class Phase(Enum):
+    OPEN = "open"
+    CLOSING = "closing"
+    ENDING = "ending"
+    CLOSED = "closed"
+
+
+class WebSocket(asyncio.Protocol):
+    """One client's WebSocket.  Its calls are harmless once it is closing."""
+
+    __slots__ = (
+        "_alarm", "_asked", "_deadline", "_heard", "_judge", "_limit", "_loop", "_message",
+        "_on_crash", "_on_lost", "_phase", "_pinged", "_session", "_taken", "_transport",
+        "_unread", "_valve", "bytes_sent", "paused",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        session: Session,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        message_limit: int = MESSAGE_LIMIT,
+    ) -> None:
+        self.paused = False  # the client takes nothing more for now
+        self.bytes_sent = 0  # of frames, headers included
+        self._session: Session | None = session  # until it is told that all is over
+        self._loop = loop
+        self._limit = message_limit
+        self._phase = Phase.OPEN
+        self._judge = Connection(ConnectionType.SERVER)
+        self._unread: deque[bytes] = deque()  # slices of what one read gave
+        self._message = bytearray()  # what is here of one that is not complete
+        self._asked: bytes | None = None  # the last ping that could not be answered yet
+        self._heard = 0.0  # loop time of the last read
+        self._pinged = 0.0  # loop time of our last ping
+        self._deadline = inf  # loop time by which this phase must be over
+        # What the client had taken at the last look; only a difference means something.
+        self._taken: float = inf  # nothing was unsent then
+        # What `take_over` brings.
+        self._transport: asyncio.Transport
+        self._valve: Valve
+        self._alarm: Alarm
+        self._on_lost: Callable[[Successor], None]
+        self._on_crash: Callable[[Exception], None]
+
+    # For the session, and for whoever keeps the connections.
+
+    def write(self, frames: bytes) -> None:
+        """Write whole frames."""
+        if self._phase is not Phase.OPEN:
+            return
+        if self.paused and self._transport.get_write_buffer_size() > UNSENT_LIMIT:
+            self.abort()
+        else:
+            self._emit(frames)
+
+    def send(self, text: bytes) -> None:
+        """Send one text message; it is UTF-8, which is not checked."""
+        self.write(text_frame(text))
+
+    def send_binary(self, data: bytes) -> None:
+        """Send one binary message."""
+        if self._phase is Phase.OPEN:
+            self.write(self._judge.send(BytesMessage(data)))
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Close with a code of RFC 6455 §7.4; of the reason 123 bytes are sent."""
+        if self._phase is Phase.OPEN:
+            self._say_close(code, reason)
+            self._enter(Phase.CLOSING)
+
+    def retire(self) -> None:
+        """Close: the listener drains."""
+        self.close(CloseReason.GOING_AWAY, "the server is going away")
+
+    def abort(self) -> None:
+        """Drop the connection and what is unsent."""
+        if self._phase is not Phase.CLOSED:
+            self._enter(Phase.ENDING)
+            self._transport.abort()
+
+    # What the connection before us and the transport say.
+
+    def take_over(
+        self,
+        transport: asyncio.Transport,
+        head: bytes,
+        early: bytes,
+        *,
+        on_lost: Callable[[Successor], None],
+        on_crash: Callable[[Exception], None],
+    ) -> None:
+        """Begin where the handshake ended, as `reply.Successor` says."""
+        self._transport = transport
+        self._valve = Valve(transport)
+        self._on_lost = on_lost
+        self._on_crash = on_crash
+        self._heard = self._loop.time()
+        self._alarm = Alarm(self._loop, self._ring, self._heard + PING_AFTER)
+        transport.set_protocol(self)
+        transport.write(head)
+        if self._session is not None:
+            self._tell(self._session.opened, self)
+        self.data_received(early)
+
+    def data_received(self, data: bytes) -> None:
+        if self._phase is Phase.ENDING:
+            return
+        self._heard = self._loop.time()
+        self._unread.extend([data[at : at + SLICE] for at in range(0, len(data), SLICE)])
+        if not self._valve.shut:
+            self._read()
+
+    def eof_received(self) -> None:
+        # A half-closed client cannot be told from one that left; the transport closes now.
+        self._enter(Phase.ENDING)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._enter(Phase.CLOSED)
+        self._alarm.cancel()
+        self._on_lost(self)
+
+    def pause_writing(self) -> None:
+        self.paused = True
+        self._taken = inf  # the first look only notes
+        self._alarm.sooner(self._loop.time() + STALL_TIMEOUT / 2)
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            self._answer(asked)
+        if self._session is not None:
+            self._tell(self._session.writable)
+
+    # Reading.
+
+    def _read(self) -> None:
+        """Judge one slice; the next ones wait a turn of the loop each."""
+        if self._unread:
+            self._judge.receive_data(self._unread.popleft())
+            for event in self._judge.events():
+                self._take(event)
+                if self._phase is Phase.ENDING:
+                    break
+        if self._unread:
+            self._valve.pause()
+            self._loop.call_soon(self._read)
+        else:
+            self._valve.resume()
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, TextMessage | BytesMessage):
+            self._collect(event)
+        elif isinstance(event, Ping):
+            self._answer(bytes(event.payload))
+        elif isinstance(event, CloseConnection):
+            # The client's close frame, which is echoed, or what wsproto cannot let pass.
+            if self._phase is Phase.OPEN:
+                self._say_close(event.code, event.reason or "")
+            self._end()
+
+    def _collect(self, event: TextMessage | BytesMessage) -> None:
+        """Put messages together, in bytes: strings of few letters each would take far more."""
+        session, message, data = self._session, self._message, event.data
+        if session is None:
+            return
+        message += data.encode() if isinstance(data, str) else data
+        if len(message) > self._limit:
+            self.close(CloseReason.MESSAGE_TOO_BIG, f"a message has at most {self._limit} bytes")
+        elif event.message_finished:
+            self._message = bytearray()
+            if isinstance(data, str):
+                self._tell(session.text, message.decode())
+            else:
+                self._tell(session.binary, bytes(message))
+
+    def _answer(self, ping: bytes) -> None:
+        if self.paused:
+            # Nobody may fill our memory with questions: the last one stands for all (§5.5.3).
+            self._asked = ping
+        elif self._phase is Phase.OPEN:
+            self._emit(self._judge.send(Pong(ping)))
+
+    # Writing and ending.
+
+    def _emit(self, frames: bytes) -> None:
+        self.bytes_sent += len(frames)
+        self._transport.write(frames)
+
+    def _say_close(self, code: int, reason: str) -> None:
+        self._emit(self._judge.send(CloseConnection(code, reason)))
+
+    def _end(self) -> None:
+        """Say no more, and leave it to the client to close."""
+        if self._phase is Phase.ENDING:
+            return
+        self._enter(Phase.ENDING)
+        with contextlib.suppress(OSError, RuntimeError):  # it may be closing already
+            self._transport.write_eof()
+
+    def _tell(self, call: Callable[..., None], *arguments: object) -> None:
+        try:
+            call(*arguments)
+        except Exception as error:
+            self._on_crash(error)
+            self.close(CloseReason.INTERNAL_ERROR, "internal error")
+
+    def _enter(self, phase: Phase) -> None:
+        """Go on to a later phase; once we are not open, the session is over."""
+        self._phase = phase
+        self._deadline = self._loop.time() + CLOSE_TIMEOUT
+        self._alarm.sooner(self._deadline)
+        self._message = bytearray()
+        if phase is not Phase.CLOSING:
+            self._unread.clear()
+        session, self._session = self._session, None
+        if session is not None:
+            self._tell(session.gone)
+
+    # Time.
+
+    def _ring(self, now: float) -> float | None:
+        if now >= self._deadline:
+            self.abort()
+            return None
+        if waiting := self._transport.get_write_buffer_size():
+            return min(self._ring_unsent(now, waiting), self._deadline)
+        self._taken = inf
+        return self._ring_silent(now) if self._phase is Phase.OPEN else self._deadline
+
+    def _ring_unsent(self, now: float, waiting: int) -> float:
+        """Close on a client that took nothing between two looks."""
+        taken = self.bytes_sent - waiting
+        if taken == self._taken:
+            self.close(CloseReason.TRY_AGAIN_LATER, "too slow: nothing was read for a long time")
+        self._taken = taken
+        return now + STALL_TIMEOUT
+
+    def _ring_silent(self, now: float) -> float | None:
+        """Ask a silent client whether it is there, and drop it if it is not."""
+        if self._heard < self._pinged:
+            if now < self._pinged + PONG_TIMEOUT:
+                return self._pinged + PONG_TIMEOUT
+            self.abort()
+            return None
+        if now < self._heard + PING_AFTER:
+            return self._heard + PING_AFTER
+        self._pinged = now
+        self._emit(self._judge.send(Ping()))
+        return now + PONG_TIMEOUT
