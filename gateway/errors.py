@@ -7,12 +7,15 @@
      │   ├─ MalformedRequest        400  not HTTP as RFC 9112 has it; the connection closes
      │   ├─ InvalidApiKey           401  invalid_api_key
      │   ├─ Forbidden               403  known, and still not allowed
+     │   │   └─ StaleEpoch          a producer that a later one of its name has replaced
      │   ├─ RouteNotFound           404
      │   ├─ LogNotFound             404  no such log, or not this caller's
      │   ├─ ModelNotFound           404  model_not_found: none, or none that this caller may use
      │   ├─ MethodNotAllowed        405
      │   ├─ RequestTimeout          408
      │   ├─ Conflict                409  the log does not stand as the request presumes
+     │   │   ├─ LogClosed           nothing may be appended any more
+     │   │   └─ SequenceGap         what a producer sent before has not arrived
      │   ├─ CursorGone              410  cursor_gone: what follows it is not kept any more
      │   ├─ RequestTooLarge         413  request_too_large
      │   ├─ TargetTooLong           414
@@ -131,6 +134,16 @@ class Forbidden(ClientError):
     code = "forbidden"
 
 
+class StaleEpoch(Forbidden):
+    """A producer writes under an epoch that a later one has ended."""
+
+    code = "stale_epoch"
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(f"this producer goes on in epoch {epoch}")
+        self.fields = b"producer-epoch: %d\r\n" % epoch
+
+
 class RouteNotFound(ClientError):
     """No route has this path."""
 
@@ -179,6 +192,29 @@ class Conflict(ClientError):
 
     status = 409
     code = "conflict"
+
+
+class LogClosed(Conflict):
+    """The log is closed for good; `cursor` is its end."""
+
+    code = "stream_closed"
+
+    def __init__(self, cursor: str) -> None:
+        super().__init__("the log is closed; nothing can be appended")
+        self.fields = b"stream-closed: true\r\nstream-next-offset: %b\r\n" % cursor.encode()
+
+
+class SequenceGap(Conflict):
+    """A producer's request came before the one that it follows."""
+
+    code = "sequence_gap"
+
+    def __init__(self, expected: int, received: int) -> None:
+        super().__init__(f"this producer's next sequence number is {expected}, not {received}")
+        self.fields = b"producer-expected-seq: %d\r\nproducer-received-seq: %d\r\n" % (
+            expected,
+            received,
+        )
 
 
 class CursorGone(ClientError):
