@@ -3,8 +3,6 @@
 cdef enum:
     # Digits of the number in a cursor.
     CURSOR_DIGITS = 16
-    # Bytes of a WebSocket frame's longest head, from a server.
-    FRAME_HEAD = 10
 
 
 cdef struct Block:
@@ -173,17 +171,6 @@ def json_array(list datas not None):
 
 # WebSocket.
 
-cdef char *put_head(char *at, Py_ssize_t size) noexcept:
-    """Write the head of a whole text frame from a server (RFC 6455 §5.2), and point behind it."""
-    cdef int i
-    cdef int extended = 0 if size < 126 else 2 if size < 65536 else 8
-    at[0] = <char>0x81  # the last of its message; text
-    at[1] = <char>(size if not extended else 126 if extended == 2 else 127)
-    for i in range(extended):
-        at[1 + extended - i] = <char>(size >> 8 * i)
-    return at + 2 + extended
-
-
 cdef bytes envelope(const Block *block, long long number, bytes epoch):
     """Return an entry as a WebSocket frame."""
     cdef:
@@ -197,7 +184,7 @@ cdef bytes envelope(const Block *block, long long number, bytes epoch):
         event = b'","event":' + dumps(sound(block.event[:block.event_size]).decode())
     size = 7 + PyBytes_GET_SIZE(epoch) + 1 + CURSOR_DIGITS
     size += PyBytes_GET_SIZE(event) + 8 + PyBytes_GET_SIZE(value) + 1
-    head_size = put_head(head, size) - head
+    head_size = frame_head(head, size)
     frame = PyBytes_FromStringAndSize(NULL, head_size + size)
     at = put(PyBytes_AS_STRING(frame), head, head_size)
     at = put_cursor(put(at, b'{"id":"', 7), epoch, number)

@@ -62,12 +62,7 @@ include "_bodies.pxi"     # RFC 9112: chunks and lengths
 include "_batches.pxi"    # events as a log keeps them
 include "_events.pxi"     # the HTML standard: events, in batches
 include "_json.pxi"       # RFC 8259: whether a text is JSON
+include "_websocket.pxi"  # RFC 6455: frames to clients
 include "_frames.pxi"     # the ways a reader may want its entries
 include "_readers.pxi"    # a log, and the ways from an upstream to whoever reads it
 include "_texts.pxi"      # what the JSON in an event says
-include "_heads.pxi"    # RFC 9112: where a head ends, and its fields
-include "_bodies.pxi"   # RFC 9112: chunks and lengths
-include "_events.pxi"   # the HTML standard: events, in batches
-include "_readers.pxi"  # a log, and the ways from an upstream to whoever reads it
-include "_texts.pxi"    # what the JSON in an event says
-include "_websocket.pxi"  # RFC 6455: frames to clients
