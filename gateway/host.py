@@ -81,6 +81,7 @@ class Host:
         self.on_crash = on_crash  # a defect of ours: the client gets a bare 500
         self.clock = clock
         self.draining = False
+        self.stalls = 0  # clients that were cut because they took nothing any more
         self.connections: Roster[Connection] = Roster()
         self._wall = wall
         self._date = (0, b"")  # second, field

@@ -388,6 +388,7 @@ class HttpConnection(asyncio.Protocol):
         """Cut a client that took nothing between two looks, whatever the phase."""
         taken = (self._reply.bytes_sent if self._reply is not None else 0) - waiting
         if taken == self._taken:
+            self._host.stalls += 1
             self.abort()
         self._taken = taken
         return now + STALL_TIMEOUT

@@ -195,6 +195,17 @@ WATCHED = {
     "loop_lag_seconds": Spec(
         (), "How late the event loop ran its last check.  Above 0.05 tokens are visibly late."
     ),
+    "log_bytes": Spec((), "Bytes of all logs, open and closed.  Stays below [logs] max_bytes."),
+    "logs_kept": Spec((), "Logs that can be read: generations, open and closed, and channels."),
+    "log_trims_total": Spec(
+        (), "Times a log lost its oldest entries because it was full.  Late readers miss them."
+    ),
+    "logs_evicted_total": Spec(
+        (), "Closed logs dropped before their time.  When it grows, raise [logs] max_bytes."
+    ),
+    "reader_stalls_total": Spec(
+        (), "Clients cut because they took nothing for 30 s.  They may resume from their cursor."
+    ),
     "log_lines_dropped_total": Spec(
         (), "Log lines lost because whoever reads the log does not keep up."
     ),

@@ -247,6 +247,12 @@ class Server:
         watch("pool_connections", self._pool_connections)
         watch("pool_waiters", self._pool_waiters)
         watch("loop_lag_seconds", lambda: self._lag)
+        hub = self._hub
+        watch("log_bytes", lambda: hub.held)
+        watch("logs_kept", lambda: len(hub))
+        watch("log_trims_total", lambda: hub.trims)
+        watch("logs_evicted_total", lambda: hub.evicted)
+        watch("reader_stalls_total", lambda: self.public.stalls)
         watch("log_lines_dropped_total", lambda: self._log.dropped)
 
     def _pool_connections(self) -> dict[Key, float]:

@@ -201,6 +201,7 @@ def test_a_reader_that_takes_nothing_is_cut():
 
     assert client.transport.aborted
     assert STALL_TIMEOUT <= left[0] - began <= PATIENCE
+    assert site.host.stalls == 1
 
 
 def test_a_reader_that_takes_one_byte_now_and_then_is_not_cut():
