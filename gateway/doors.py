@@ -74,7 +74,7 @@ class Doors:
         head = visit.request.head
         again = self._asked_before(visit)
         ids = head.get(b"headgate-resume").lower() == b"true"
-        waits = b"respond-async" not in head.members(b"prefer")
+        waits = not head.get(b"prefer") or b"respond-async" not in head.members(b"prefer")
         if again is not None:
             self._repeat(visit, again, ids=ids or bool(head.get(b"last-event-id")), waits=waits)
             return

@@ -9,7 +9,6 @@ large, the one that closed first goes first.
 """
 
 import asyncio
-import base64
 import os
 from collections import OrderedDict
 from typing import Protocol
@@ -34,10 +33,12 @@ RETAIN = 300.0
 # Seconds between two looks at the size of all logs; in one second no network fills a machine.
 LOOK = 1.0
 
-# Bytes of an id that nobody can guess: whoever knows it may read the log.
-ID_BYTES = 12
-# Bytes of an epoch: 8 characters of base32.
-EPOCH_BYTES = 5
+# Characters of base32, 5 bits each, of an id that nobody can guess: without callers' keys
+# whoever knows it may read the log.
+ID_LENGTH = 20
+# … and of an epoch (wire-api §2).
+EPOCH_LENGTH = 8
+_BASE32 = bytes(b"abcdefghijklmnopqrstuvwxyz234567"[byte & 31] for byte in range(256))
 
 
 class Reader(Protocol):
@@ -214,7 +215,7 @@ class Hub:
         self._open: set[Live] = set()  # and the closed channels
         self._kept: OrderedDict[Live, float] = OrderedDict()  # closed ones, until when
         self._kept_bytes = 0
-        self._entropy = b""  # asked of the kernel for many ids at once
+        self._entropy = ""  # asked of the kernel for many ids at once
         self._alarm = Alarm(loop, self._look, loop.time() + LOOK)
 
     def __len__(self) -> int:
@@ -229,7 +230,7 @@ class Hub:
         patience: float = 0.0,
     ) -> Live:
         """Create an empty log for `producer` to fill, under an id nobody can guess."""
-        log = EventLog("gen_" + self._secret(ID_BYTES).hex(), self.epoch(), subject=subject)
+        log = EventLog("gen_" + self._secret(ID_LENGTH), self.epoch(), subject=subject)
         return self.add(Live(log, self, producer, grace=grace, patience=patience))
 
     def add(self, live: Live) -> Live:
@@ -250,7 +251,7 @@ class Hub:
     def epoch(self) -> str:
         """Return an epoch that no other log has."""
         while True:
-            epoch = base64.b32encode(self._secret(EPOCH_BYTES)).decode().lower()
+            epoch = self._secret(EPOCH_LENGTH)
             if epoch not in self._by_epoch:
                 return epoch
 
@@ -304,8 +305,9 @@ class Hub:
                 live.bound(TIGHT_CAP)
         return now + LOOK
 
-    def _secret(self, size: int) -> bytes:
+    def _secret(self, size: int) -> str:
         if len(self._entropy) < size:
-            self._entropy = os.urandom((ID_BYTES + EPOCH_BYTES) * 256)
+            entropy = os.urandom((ID_LENGTH + EPOCH_LENGTH) * 256)
+            self._entropy = entropy.translate(_BASE32).decode()
         secret, self._entropy = self._entropy[:size], self._entropy[size:]
         return secret

@@ -5,7 +5,7 @@ import pytest
 from gateway._sseparse import Batch
 from gateway.errors import UpstreamTimeout
 from gateway.eventlog import State
-from gateway.hub import ID_BYTES, LOG_CAP, LOG_COST, LOOK, RETAIN, TIGHT_CAP, Hub, Live
+from gateway.hub import ID_LENGTH, LOG_CAP, LOG_COST, LOOK, RETAIN, TIGHT_CAP, Hub, Live
 from tests.fakes import FakeLoop, FakeProducer
 
 
@@ -339,7 +339,7 @@ def test_no_two_logs_share_a_name_or_an_epoch():
     logs = [hub.open(FakeProducer()).log for _ in range(1000)]
 
     assert len({log.id for log in logs}) == 1000 == len({log.epoch for log in logs})
-    assert all(log.id.startswith("gen_") and len(log.id) == 4 + 2 * ID_BYTES for log in logs)
+    assert all(log.id.startswith("gen_") and len(log.id) == 4 + ID_LENGTH for log in logs)
     assert hub.of_cursor("no cursor") is None
 
 
