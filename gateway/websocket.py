@@ -162,8 +162,8 @@ class WebSocket(asyncio.Protocol):
         self._heard = 0.0  # loop time of the last read
         self._pinged = 0.0  # loop time of our last ping
         self._deadline = inf  # loop time by which this phase must be over
-        # What the client had taken at the last look; only a difference means something.
-        self._taken: float = inf  # nothing was unsent then
+        # What the client had taken when something was last seen unsent; only a difference counts.
+        self._taken: float = inf
         # What `take_over` brings.
         self._transport: asyncio.Transport
         self._valve: Valve
@@ -321,8 +321,6 @@ class WebSocket(asyncio.Protocol):
 
     def _end(self) -> None:
         """Say no more, and leave it to the client to close."""
-        if self._phase is Phase.ENDING:
-            return
         self._enter(Phase.ENDING)
         with contextlib.suppress(OSError, RuntimeError):  # it may be closing already
             self._transport.write_eof()
@@ -339,7 +337,6 @@ class WebSocket(asyncio.Protocol):
         self._phase = phase
         self._deadline = self._loop.time() + CLOSE_TIMEOUT
         self._alarm.sooner(self._deadline)
-        self._message = bytearray()
         if phase is not Phase.CLOSING:
             self._unread.clear()
         session, self._session = self._session, None
@@ -354,7 +351,6 @@ class WebSocket(asyncio.Protocol):
             return None
         if waiting := self._transport.get_write_buffer_size():
             return min(self._ring_unsent(now, waiting), self._deadline)
-        self._taken = inf
         return self._ring_silent(now) if self._phase is Phase.OPEN else self._deadline
 
     def _ring_unsent(self, now: float, waiting: int) -> float:

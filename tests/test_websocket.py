@@ -456,6 +456,18 @@ def test_our_close_waits_for_the_clients():
     assert client.transport.shut
 
 
+@pytest.mark.parametrize("last", [closing(1000), frame(TEXT, mask=None)])
+def test_what_comes_after_the_end_is_dropped(last):
+    client = SocketClient.open()
+
+    client.send(last + frame(TEXT, b"x" * 2 * SLICE), frame(TEXT, b"more"))
+
+    assert client.transport.shut
+    assert client.transport.reading  # to see it leave
+    assert len(client.heard) == 1
+    assert client.session.told == ["opened", "gone"]
+
+
 def test_close_frames_that_cross_end_it_once():
     client = SocketClient.open()
 
@@ -537,6 +549,16 @@ def test_who_leaves_without_a_word_is_noticed_and_writing_is_harmless(leave):
     assert client.session.told == ["opened", "gone"]
 
 
+def test_what_is_lost_is_not_aborted():
+    client = SocketClient.open()
+    client.half_close()
+    client.site.loop.wind(0)
+
+    client.socket.abort()
+
+    assert not client.transport.aborted
+
+
 def test_a_half_closed_client_that_reads_nothing_is_dropped():
     client = SocketClient.open()
     client.transport.taking = False
@@ -566,10 +588,12 @@ def test_a_session_that_aborts_amid_a_read_hears_no_more_of_it():
     told = client.session.told
     client.session.text = lambda message: (told.append(message), client.socket.abort())
 
-    client.send(frame(TEXT, b"a") + frame(TEXT, b"b") + frame(PING))
+    client.send(frame(TEXT, b"a") + frame(TEXT, b"b") + frame(PING) + closing(1000))
 
     assert told == ["opened", "a", "gone"]
     assert client.transport.aborted
+    assert not client.transport.shut
+    assert client.heard == []
 
 
 # Clients that read slowly.
