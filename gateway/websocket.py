@@ -28,7 +28,7 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, Tex
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import generate_accept_token
 
-from gateway._sseparse import text_frame
+from gateway._sseparse import FRAMES, Outlet, text_frame
 from gateway.alarm import Alarm
 from gateway.errors import Forbidden, MalformedRequest, MethodNotAllowed, UpgradeRequired
 from gateway.flow import STALL_TIMEOUT, Valve
@@ -138,8 +138,8 @@ class WebSocket(asyncio.Protocol):
 
     __slots__ = (
         "_alarm", "_asked", "_deadline", "_heard", "_judge", "_limit", "_loop", "_message",
-        "_on_crash", "_on_lost", "_phase", "_pinged", "_session", "_taken", "_transport",
-        "_unread", "_valve", "bytes_sent", "paused",
+        "_on_crash", "_on_lost", "_outlet", "_phase", "_pinged", "_session", "_taken",
+        "_transport", "_unread", "_valve", "bytes_sent", "paused",
     )  # fmt: skip
 
     def __init__(
@@ -152,6 +152,7 @@ class WebSocket(asyncio.Protocol):
         self.paused = False  # the client takes nothing more for now
         self.bytes_sent = 0  # of frames, headers included
         self._session: Session | None = session  # until it is told that all is over
+        self._outlet: Outlet | None = None  # of the log that is followed
         self._loop = loop
         self._limit = message_limit
         self._phase = Phase.OPEN
@@ -172,6 +173,15 @@ class WebSocket(asyncio.Protocol):
         self._on_crash: Callable[[Exception], None]
 
     # For the session, and for whoever keeps the connections.
+
+    def start(self, epoch: bytes) -> Outlet:
+        """Return where the entries of one log go as they come; it pauses as the socket does.
+
+        `epoch` is the log's.  A socket follows one log in this way: the latest.
+        """
+        self._outlet = Outlet(self.write, b"", False, FRAMES, epoch)
+        self._outlet.paused = self.paused
+        return self._outlet
 
     def write(self, frames: bytes) -> None:
         """Write whole frames."""
@@ -249,17 +259,22 @@ class WebSocket(asyncio.Protocol):
         self._on_lost(self)
 
     def pause_writing(self) -> None:
-        self.paused = True
+        self._pause(True)
         self._taken = inf  # the first look only notes
         self._alarm.sooner(self._loop.time() + STALL_TIMEOUT / 2)
 
     def resume_writing(self) -> None:
-        self.paused = False
+        self._pause(False)
         asked, self._asked = self._asked, None
         if asked is not None:
             self._answer(asked)
         if self._session is not None:
             self._tell(self._session.writable)
+
+    def _pause(self, paused: bool) -> None:
+        self.paused = paused
+        if self._outlet is not None:
+            self._outlet.paused = paused
 
     # Reading.
 
@@ -339,6 +354,7 @@ class WebSocket(asyncio.Protocol):
         self._alarm.sooner(self._deadline)
         if phase is not Phase.CLOSING:
             self._unread.clear()
+        self._outlet = None  # breaks the cycle socket -> outlet -> bound method -> socket
         session, self._session = self._session, None
         if session is not None:
             self._tell(session.gone)

@@ -4,16 +4,18 @@ import asyncio
 import contextlib
 import struct
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import websockets
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from orjson import loads
 from websockets.asyncio.client import connect
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage
 
-from gateway._sseparse import text_frame
+from gateway._sseparse import UNTIL_CLOSE, Entries, EventParser, Tap, text_frame
 from gateway.errors import Forbidden, MalformedRequest, MethodNotAllowed, UpgradeRequired
 from gateway.flow import WRITE_HIGH
 from gateway.guard import RequestHead, read_request
@@ -34,6 +36,7 @@ from tests.fake_websocket import (
     closing,
     frame,
 )
+from tests.oracle import canonical
 from tests.ws_echo import echo_server
 
 
@@ -347,6 +350,34 @@ def test_frames_framed_elsewhere_go_out_as_they_are():
 
     assert client.heard == [(TEXT, b"one"), (TEXT, b"two")]
     assert client.socket.bytes_sent == len(frames)
+
+
+def test_the_entries_of_a_log_go_out_until_the_client_takes_no_more():
+    client = SocketClient.open()
+    client.transport.taking = False
+    log, entry = Entries(), canonical(b"chunk", b'"%b"' % (b"x" * WRITE_HIGH))
+    outlet = client.socket.start(b"abcdefgh")
+    tap = Tap(
+        EventParser(UNTIL_CLOSE),
+        log,
+        [SimpleNamespace(outlet=outlet)],
+        room=10 * WRITE_HIGH,
+        clock=client.site.loop.time,
+        attend=lambda batch, now: None,
+        pump=lambda: None,
+        lost=lambda error: None,
+    )
+    tap.flowing = True
+
+    for _ in range(3):
+        tap.data(entry)
+    assert (outlet.cursor, log.tail, outlet.paused) == (1, 3, True)
+    assert [opcode for opcode, _ in client.heard] == [TEXT]
+    assert loads(client.heard[0][1])["id"] == "abcdefgh_0000000000000001"
+    assert client.socket.start(b"ijklmnop").paused
+    client.transport.take(10 * WRITE_HIGH)
+
+    assert not client.socket.start(b"abcdefgh").paused
 
 
 # What clients must not send.
