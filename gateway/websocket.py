@@ -28,7 +28,7 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, Tex
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import generate_accept_token
 
-from gateway._sseparse import text_frame
+from gateway._sseparse import FRAMES, Outlet, text_frame
 from gateway.alarm import Alarm
 from gateway.errors import Forbidden, MalformedRequest, MethodNotAllowed, UpgradeRequired
 from gateway.flow import STALL_TIMEOUT, Valve
@@ -138,8 +138,8 @@ class WebSocket(asyncio.Protocol):
 
     __slots__ = (
         "_alarm", "_asked", "_deadline", "_heard", "_judge", "_limit", "_loop", "_message",
-        "_on_crash", "_on_lost", "_phase", "_pinged", "_session", "_taken", "_transport",
-        "_unread", "_valve", "bytes_sent", "paused",
+        "_on_crash", "_on_lost", "_outlet", "_phase", "_pinged", "_session", "_taken",
+        "_transport", "_unread", "_valve", "bytes_sent", "paused",
     )  # fmt: skip
 
     def __init__(
@@ -152,6 +152,7 @@ class WebSocket(asyncio.Protocol):
         self.paused = False  # the client takes nothing more for now
         self.bytes_sent = 0  # of frames, headers included
         self._session: Session | None = session  # until it is told that all is over
+        self._outlet: Outlet | None = None  # of the log that is followed
         self._loop = loop
         self._limit = message_limit
         self._phase = Phase.OPEN
@@ -162,8 +163,8 @@ class WebSocket(asyncio.Protocol):
         self._heard = 0.0  # loop time of the last read
         self._pinged = 0.0  # loop time of our last ping
         self._deadline = inf  # loop time by which this phase must be over
-        # What the client had taken at the last look; only a difference means something.
-        self._taken: float = inf  # nothing was unsent then
+        # What the client had taken when something was last seen unsent; only a difference counts.
+        self._taken: float = inf
         # What `take_over` brings.
         self._transport: asyncio.Transport
         self._valve: Valve
@@ -172,6 +173,15 @@ class WebSocket(asyncio.Protocol):
         self._on_crash: Callable[[Exception], None]
 
     # For the session, and for whoever keeps the connections.
+
+    def start(self, epoch: bytes) -> Outlet:
+        """Return where the entries of one log go as they come; it pauses as the socket does.
+
+        `epoch` is the log's.  A socket follows one log in this way: the latest.
+        """
+        self._outlet = Outlet(self.write, b"", False, FRAMES, epoch)
+        self._outlet.paused = self.paused
+        return self._outlet
 
     def write(self, frames: bytes) -> None:
         """Write whole frames."""
@@ -249,17 +259,22 @@ class WebSocket(asyncio.Protocol):
         self._on_lost(self)
 
     def pause_writing(self) -> None:
-        self.paused = True
+        self._pause(True)
         self._taken = inf  # the first look only notes
         self._alarm.sooner(self._loop.time() + STALL_TIMEOUT / 2)
 
     def resume_writing(self) -> None:
-        self.paused = False
+        self._pause(False)
         asked, self._asked = self._asked, None
         if asked is not None:
             self._answer(asked)
         if self._session is not None:
             self._tell(self._session.writable)
+
+    def _pause(self, paused: bool) -> None:
+        self.paused = paused
+        if self._outlet is not None:
+            self._outlet.paused = paused
 
     # Reading.
 
@@ -321,8 +336,6 @@ class WebSocket(asyncio.Protocol):
 
     def _end(self) -> None:
         """Say no more, and leave it to the client to close."""
-        if self._phase is Phase.ENDING:
-            return
         self._enter(Phase.ENDING)
         with contextlib.suppress(OSError, RuntimeError):  # it may be closing already
             self._transport.write_eof()
@@ -339,9 +352,9 @@ class WebSocket(asyncio.Protocol):
         self._phase = phase
         self._deadline = self._loop.time() + CLOSE_TIMEOUT
         self._alarm.sooner(self._deadline)
-        self._message = bytearray()
         if phase is not Phase.CLOSING:
             self._unread.clear()
+        self._outlet = None  # breaks the cycle socket -> outlet -> bound method -> socket
         session, self._session = self._session, None
         if session is not None:
             self._tell(session.gone)
@@ -354,7 +367,6 @@ class WebSocket(asyncio.Protocol):
             return None
         if waiting := self._transport.get_write_buffer_size():
             return min(self._ring_unsent(now, waiting), self._deadline)
-        self._taken = inf
         return self._ring_silent(now) if self._phase is Phase.OPEN else self._deadline
 
     def _ring_unsent(self, now: float, waiting: int) -> float:

@@ -4,16 +4,18 @@ import asyncio
 import contextlib
 import struct
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import websockets
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from orjson import loads
 from websockets.asyncio.client import connect
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage
 
-from gateway._sseparse import text_frame
+from gateway._sseparse import UNTIL_CLOSE, Entries, EventParser, Tap, text_frame
 from gateway.errors import Forbidden, MalformedRequest, MethodNotAllowed, UpgradeRequired
 from gateway.flow import WRITE_HIGH
 from gateway.guard import RequestHead, read_request
@@ -34,6 +36,7 @@ from tests.fake_websocket import (
     closing,
     frame,
 )
+from tests.oracle import canonical
 from tests.ws_echo import echo_server
 
 
@@ -349,6 +352,34 @@ def test_frames_framed_elsewhere_go_out_as_they_are():
     assert client.socket.bytes_sent == len(frames)
 
 
+def test_the_entries_of_a_log_go_out_until_the_client_takes_no_more():
+    client = SocketClient.open()
+    client.transport.taking = False
+    log, entry = Entries(), canonical(b"chunk", b'"%b"' % (b"x" * WRITE_HIGH))
+    outlet = client.socket.start(b"abcdefgh")
+    tap = Tap(
+        EventParser(UNTIL_CLOSE),
+        log,
+        [SimpleNamespace(outlet=outlet)],
+        room=10 * WRITE_HIGH,
+        clock=client.site.loop.time,
+        attend=lambda batch, now: None,
+        pump=lambda: None,
+        lost=lambda error: None,
+    )
+    tap.flowing = True
+
+    for _ in range(3):
+        tap.data(entry)
+    assert (outlet.cursor, log.tail, outlet.paused) == (1, 3, True)
+    assert [opcode for opcode, _ in client.heard] == [TEXT]
+    assert loads(client.heard[0][1])["id"] == "abcdefgh_0000000000000001"
+    assert client.socket.start(b"ijklmnop").paused
+    client.transport.take(10 * WRITE_HIGH)
+
+    assert not client.socket.start(b"abcdefgh").paused
+
+
 # What clients must not send.
 
 WRONG = {
@@ -456,6 +487,18 @@ def test_our_close_waits_for_the_clients():
     assert client.transport.shut
 
 
+@pytest.mark.parametrize("last", [closing(1000), frame(TEXT, mask=None)])
+def test_what_comes_after_the_end_is_dropped(last):
+    client = SocketClient.open()
+
+    client.send(last + frame(TEXT, b"x" * 2 * SLICE), frame(TEXT, b"more"))
+
+    assert client.transport.shut
+    assert client.transport.reading  # to see it leave
+    assert len(client.heard) == 1
+    assert client.session.told == ["opened", "gone"]
+
+
 def test_close_frames_that_cross_end_it_once():
     client = SocketClient.open()
 
@@ -537,6 +580,16 @@ def test_who_leaves_without_a_word_is_noticed_and_writing_is_harmless(leave):
     assert client.session.told == ["opened", "gone"]
 
 
+def test_what_is_lost_is_not_aborted():
+    client = SocketClient.open()
+    client.half_close()
+    client.site.loop.wind(0)
+
+    client.socket.abort()
+
+    assert not client.transport.aborted
+
+
 def test_a_half_closed_client_that_reads_nothing_is_dropped():
     client = SocketClient.open()
     client.transport.taking = False
@@ -566,10 +619,12 @@ def test_a_session_that_aborts_amid_a_read_hears_no_more_of_it():
     told = client.session.told
     client.session.text = lambda message: (told.append(message), client.socket.abort())
 
-    client.send(frame(TEXT, b"a") + frame(TEXT, b"b") + frame(PING))
+    client.send(frame(TEXT, b"a") + frame(TEXT, b"b") + frame(PING) + closing(1000))
 
     assert told == ["opened", "a", "gone"]
     assert client.transport.aborted
+    assert not client.transport.shut
+    assert client.heard == []
 
 
 # Clients that read slowly.

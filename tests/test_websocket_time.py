@@ -142,3 +142,30 @@ def test_a_client_that_sends_and_does_not_read_is_cut_all_the_same():
         client.send(frame(PING))
 
     assert client.close_codes == [1013]
+
+
+def test_a_stall_that_begins_just_after_a_look_has_its_full_time():
+    client = SocketClient.open()
+    client.transport.taking = False
+    client.site.loop.wind(PING_AFTER - 0.1)
+    client.socket.send(b"seen by the look")
+    client.site.loop.wind(0.2)
+    client.socket.send(b"x" * (WRITE_HIGH + 1))
+
+    client.site.loop.wind(STALL_TIMEOUT - 0.1)
+
+    assert client.close_codes == []
+
+
+def test_the_time_to_close_is_short_though_bytes_are_unsent():
+    client = SocketClient.open()
+    client.transport.taking = False
+    client.site.loop.wind(PING_AFTER - 2)
+    client.socket.send(b"unsent when the alarm rings")
+    client.socket.close(1000)
+
+    client.site.loop.wind(CLOSE_TIMEOUT - 0.1)
+    assert not client.transport.aborted
+    client.site.loop.wind(0.1)
+
+    assert client.transport.aborted
