@@ -27,6 +27,11 @@ SSE_FIELDS = (
 )
 
 
+def block(id: str, event: bytes, data: bytes) -> bytes:
+    """Return one SSE event; `data` is one line."""
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (id.encode(), event, data)
+
+
 class View:
     """One client's sight of a log, whatever it is sent over."""
 
@@ -110,9 +115,13 @@ class View:
 
 
 class StreamView(View):
-    """A view that is the body of one streamed answer, with heartbeats in its silences."""
+    """A view that is the body of one streamed answer, with heartbeats in its silences.
 
-    __slots__ = ("_alarm", "_beat", "_reply", "_style")
+    With a `style` that the compiled module has, batches go to it the short way, through its
+    outlet.  With none, it is woken for each and frames it itself.
+    """
+
+    __slots__ = ("_alarm", "_beat", "_body", "_reply", "_style")
 
     def __init__(
         self,
@@ -123,11 +132,12 @@ class StreamView(View):
         cursor: int = 0,
         subject: str = "",
         left: Callable[[], None] | None = None,
-        style: int = RAW,
+        style: int | None = RAW,
     ) -> None:
         super().__init__(live, desk, cursor=cursor, subject=subject, left=left)
         self._reply = reply
         self._style = style
+        self._body: Outlet | None = None  # of the answer, once it has begun
         self._beat = desk.loop.time()  # when we last wrote of our own accord, or began
         self._alarm = Alarm(desk.loop, self._ring, self._beat + self._silence())
         reply.on_gone = self.leave
@@ -142,10 +152,12 @@ class StreamView(View):
     def _start(self) -> Outlet:
         """Write the head of the answer, with the first piece."""
         epoch = self._live.log.epoch.encode()
-        outlet = self._reply.start(200, self._fields(), style=self._style, epoch=epoch)
-        outlet.cursor = self._cursor
-        self.outlet = outlet
-        return outlet
+        style = RAW if self._style is None else self._style
+        self._body = body = self._reply.start(200, self._fields(), style=style, epoch=epoch)
+        if self._style is not None:
+            body.cursor = self._cursor
+            self.outlet = body
+        return body
 
     def _fields(self) -> bytes:
         raise NotImplementedError
@@ -154,17 +166,18 @@ class StreamView(View):
         return self._reply.paused
 
     def _take(self, batches: list[Batch]) -> None:
-        if batches:
-            outlet = self.outlet or self._start()
-            outlet.write(self._framed(batches))
+        data = self._framed(batches)
+        if data:
+            (self._body or self._start()).write(data)
         self._advance()
 
     def _framed(self, batches: list[Batch]) -> bytes:
+        assert self._style is not None
         epoch = self._live.log.epoch.encode()
         return b"".join([batch.framed(self._style, epoch) for batch in batches])
 
     def _finish(self, batches: list[Batch]) -> None:
-        if self.outlet is None:
+        if self._body is None:
             self._start()
         rest = self._framed(batches) + self._ending()
         self._advance()
@@ -188,6 +201,6 @@ class StreamView(View):
         if now < due:
             return due
         if not self._reply.paused:
-            (self.outlet or self._start()).write(self._heartbeat())
+            (self._body or self._start()).write(self._heartbeat())
         self._beat = now
         return now + HEARTBEAT

@@ -1,0 +1,64 @@
+"""As much of a log as one answer takes, and what Durable Streams wants said of it.
+
+A log is read in JSON, its entries in an array, or, where people write something else, in
+the bytes they wrote.
+"""
+
+from typing import NamedTuple
+
+from gateway._sseparse import Batch, json_array
+from gateway.eventlog import EventLog
+
+
+# Bytes of entries after which a portion ends: what is made of them is in memory at once.
+PORTION = 1024 * 1024
+
+
+class Portion(NamedTuple):
+    """Neighbouring entries; there may be none that this reader sees."""
+
+    datas: list[bytes]
+    end: int  # the cursor behind them
+    filtered: bool  # others may see other entries
+
+    def body(self, log: EventLog) -> bytes:
+        """Return the entries as one body of the log's own type."""
+        return json_array(self.datas) if in_json(log) else b"".join(self.datas)
+
+
+def read(log: EventLog, cursor: int, subject: str) -> Portion:
+    """Return what follows `cursor`, up to the entry that fills a portion."""
+    batches = log.visible(cursor, subject)
+    filtered = bool(subject) or sum(batch.count for batch in batches) < log.tail - cursor
+    datas, room = [], PORTION
+    for batch in batches:
+        front = batch if len(batch.data) < room else _front(batch, room)
+        datas.append(front.data)
+        room -= len(front.data)
+        if room <= 0 and _end(front) < _end(batches[-1]):
+            return Portion(datas, _end(front), filtered)
+    return Portion(datas, log.tail, filtered)
+
+
+def _end(batch: Batch) -> int:
+    return batch.first + batch.count - 1
+
+
+def _front(batch: Batch, room: int) -> Batch:
+    """Return the entries of a batch up to the one that takes `room` bytes or goes beyond."""
+    if batch.count == 1:  # and perhaps not of events
+        return batch
+    # A canonical event has its only empty line at its end.
+    end = batch.data.index(b"\n\n", max(0, room - 2)) + 2
+    data = batch.data[:end]
+    return Batch(data, batch.first, data.count(b"\n\n"))
+
+
+def media(log: EventLog) -> str:
+    """Return the content type of a log: a generation's is JSON, a channel says its own."""
+    return getattr(log, "media", "application/json")
+
+
+def in_json(log: EventLog) -> bool:
+    """Say whether a log's batches are events with JSON; else each is one message's bytes."""
+    return getattr(log, "json", True)
