@@ -10,6 +10,7 @@ GET …/stream            for a browser's EventSource (`views/chat_events.py`)
 
 from collections.abc import Mapping
 from typing import NamedTuple
+from urllib.parse import parse_qsl
 
 import orjson
 
@@ -26,13 +27,17 @@ from gateway.relay import Order
 from gateway.settings import Config, Model
 from gateway.stream import Stream
 from gateway.unary import Unary
+from gateway.views.chat_events import ChatEventsView
 from gateway.views.sse import SseView
+from gateway.views.view import location
 from gateway.visits import Serve, Visit
 
 
 # Seconds a generation waits for a reader that may come back (design §3).
 GRACE = 60.0
 CHAT = "/v1/chat/completions"
+# Names in a query that say how to read, or who reads, and nothing of what is asked.
+NOT_ASKED = frozenset(("last_event_id", "ticket", "api_key", "key"))
 
 
 class Terms(NamedTuple):
@@ -67,6 +72,22 @@ class Doors:
                 Unary(self._desk, order, visit.request, visit.reply)
 
         return serve
+
+    def event_source(self, visit: Visit) -> None:
+        """Serve `GET …/stream`: begin a generation, or go on with one that was begun."""
+        head = visit.request.head
+        query = dict(parse_qsl(head.query, keep_blank_values=True))
+        seen = head.get(b"last-event-id").decode("latin-1") or query.get("last_event_id", "")
+        if seen:
+            self._go_on(visit, seen)
+            return
+        call = openai.read_asked({k: v for k, v in query.items() if k not in NOT_ASKED})
+        stream = self._begin(visit, call, "/chat/completions", comes_back=True)
+        ChatEventsView(
+            stream.live, visit.reply, self._desk,
+            cursor=0, subject=visit.caller.subject, left=stream.left,
+        ).attach()  # fmt: skip
+        stream.begin()
 
     # Streams.
 
@@ -133,8 +154,28 @@ class Doors:
         desk.metrics.resumed("recovered")
         SseView(
             live, visit.reply, desk,
-            fields=lambda: _location(live), ids=ids, cursor=cursor,
+            fields=lambda: location(live.log), ids=ids, cursor=cursor,
             subject=visit.caller.subject, left=visit.account,
+        ).attach()  # fmt: skip
+
+    def _go_on(self, visit: Visit, seen: str) -> None:
+        """Let an EventSource that was cut off go on with its generation, or tell it to stop."""
+        live = self._desk.hub.of_cursor(seen)
+        if live is None or live.log.subject != visit.caller.subject:
+            # Nothing but a 204 ends its attempts; a new generation would be a second bill.
+            self._desk.metrics.resumed("gone")
+            visit.reply.send(204, b"")
+            return
+        log = live.log
+        cursor = log.locate(seen)
+        if log.closed and cursor == log.tail:
+            self._desk.metrics.resumed("ended")
+            visit.reply.send(204, b"")
+            return
+        self._desk.metrics.resumed("recovered")
+        ChatEventsView(
+            live, visit.reply, self._desk,
+            cursor=cursor, subject=visit.caller.subject, left=visit.account,
         ).attach()  # fmt: skip
 
     # Orders.
@@ -183,13 +224,9 @@ def _worth_reading(log: EventLog) -> bool:
     return not (log.reason == "disconnect" or (failed and log.tail <= 1))
 
 
-def _location(live: Live) -> bytes:
-    return b"location: /v1/stream/" + live.log.id.encode() + b"\r\n"
-
-
 def _accept(visit: Visit, live: Live) -> None:
     """Answer 202: the generation goes on, and is read elsewhere."""
     log = live.log
     body = {"id": log.id, "stream": f"/v1/stream/{log.id}", "state": log.state.value}
-    fields = _location(live) + b"preference-applied: respond-async\r\n"
+    fields = location(live.log) + b"preference-applied: respond-async\r\n"
     visit.reply.send(202, orjson.dumps(body), fields=fields)

@@ -72,6 +72,7 @@ class Api:
         self._table: dict[str, dict[str, Endpoint]] = {
             CHAT: {"POST": self._at(CHAT, doors.posted("/chat/completions"), MAX_BODY)},
             CHAT + "/stream": {
+                "GET": self._at(CHAT + "/stream", doors.event_source),
                 "POST": self._at(
                     CHAT + "/stream", doors.posted("/chat/completions", forced=True), MAX_BODY
                 ),

@@ -1,5 +1,7 @@
 """Doors: asked again, read elsewhere, left and come back to, stopped."""
 
+from urllib.parse import urlencode
+
 import orjson
 import pytest
 
@@ -16,7 +18,7 @@ RESUME = {"headgate-resume": "true"}
 def blocks(body: bytes) -> list[dict[str, str]]:
     """The fields of each block of a stream with ids."""
     return [
-        dict(line.split(": ", 1) for line in block.split("\n"))
+        dict(line.split(": ", 1) for line in block.split("\n") if line != ":")
         for block in body.decode().split("\n\n")
         if block
     ]
@@ -336,3 +338,105 @@ async def test_nobody_stops_the_generation_of_another():
         await client.close()
 
     assert [answer.status for answer in answers] == [404, 200]
+
+
+# EventSource.
+
+
+def asked(**mock: object) -> str:
+    """The path by which an EventSource asks for a generation."""
+    body = chat(**mock)
+    query = {"model": body["model"], "messages": body["messages"], "mock": body["mock"]}
+    parts = {name: orjson.dumps(v).decode() if name != "model" else v for name, v in query.items()}
+    return f"{CHAT}/stream?{urlencode(parts)}"
+
+
+async def test_an_event_source_asks_by_its_url_and_is_told_the_end():
+    async with Stand() as stand:
+        client = await stand.open()
+        answer = await client.ask("GET", asked(tokens=3))
+        again = await client.ask("GET", asked(tokens=3), last_event_id=last_id(answer.body))
+        await client.close()
+
+    assert answer.headers["location"].startswith("/v1/stream/gen_")
+    seen = [block for block in blocks(answer.body) if "data" in block]
+    contents = [orjson.loads(b["data"])["content"] for b in seen if b.get("event") == "chunk"]
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert "".join(contents) == "t0 t1 t2"
+    assert seen[-2]["event"] == "done"
+    assert orjson.loads(seen[-2]["data"])["finish_reason"] == "stop"
+    assert seen[-1]["data"] == "[DONE]"
+    assert again.status == 204
+    assert len(stand.mock.requests) == 1
+
+
+def last_id(body: bytes) -> str:
+    return [block["id"] for block in blocks(body) if "id" in block][-1]
+
+
+async def test_an_event_source_that_lost_its_connection_goes_on_with_its_generation():
+    async with Stand() as stand:
+        client = await stand.open()
+        client.send("GET", asked(**SLOW))
+        await client.head()
+        seen = b""
+        while b"event: chunk" not in seen:
+            seen += await client.chunk()
+        await client.close()
+        await stand.server.public.connections.empty()
+        assert stand.mock.open_streams == 1
+        back = await stand.open()
+        back.send("GET", asked(**SLOW), None, {"last-event-id": last_id(seen)})
+        _, fields = await back.head()
+        await stop(stand, "/v1/stream/" + next(iter(stand.server.desk.jobs)).live.log.id)
+        rest = blocks(await rest_of(back))
+        await back.close()
+
+    assert len(stand.mock.requests) == 1
+    assert fields["content-type"].startswith("text/event-stream")
+    assert [block["event"] for block in rest if "event" in block][-1] == "done"
+
+
+async def test_a_cursor_of_no_generation_begins_none():
+    async with Stand() as stand:
+        client = await stand.open()
+        answer = await client.ask("GET", asked(), last_event_id="abcdefg2_0000000000000001")
+        await client.close()
+
+    assert answer.status == 204
+    assert len(stand.mock.requests) == 0
+
+
+async def test_nobody_goes_on_with_the_generation_of_another():
+    async with Stand(more=KEYS) as stand:
+        client = await stand.open()
+        mine = await client.ask("GET", asked(tokens=3), **ALICE)
+        foreign = await client.ask(
+            "GET", asked(), last_event_id=last_id(mine.body)[:-1] + "1", **BOB
+        )
+        await client.close()
+
+    assert mine.status == 200
+    assert foreign.status == 204
+
+
+async def test_a_ticket_opens_one_event_source_once():
+    async with Stand(more=KEYS) as stand:
+        client = await stand.open()
+        ticket = await client.ask("POST", "/v1/tickets", {"opens": f"{CHAT}/stream"}, **ALICE)
+        path = asked(tokens=3) + "&ticket=" + ticket.json["ticket"]
+        answers = [await client.ask("GET", path) for _ in range(2)]
+        await client.close()
+
+    assert [answer.status for answer in answers] == [200, 401]
+    assert ticket.json["ticket"] not in str(stand.log_lines)
+    assert answers[0].body.endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_forced_stream_needs_no_stream_in_its_body():
+    async with Stand() as stand:
+        client = await stand.open()
+        answer = await client.ask("POST", CHAT + "/stream", chat(stream=False))
+        await client.close()
+
+    assert answer.events[-1] == "[DONE]"

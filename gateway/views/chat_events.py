@@ -14,7 +14,7 @@ from gateway.eventlog import EventLog, State
 from gateway.hub import Live
 from gateway.reply import Reply
 from gateway.views.eventsource import RETRY, TYPE
-from gateway.views.view import SSE_FIELDS, StreamView, block
+from gateway.views.view import SSE_FIELDS, StreamView, block, location
 
 
 class ChatEventsView(StreamView):
@@ -49,7 +49,7 @@ class ChatEventsView(StreamView):
         super().attach()
 
     def _fields(self) -> bytes:
-        return TYPE + SSE_FIELDS
+        return TYPE + SSE_FIELDS + location(self._live.log)
 
     def _framed(self, batches: list[Batch]) -> bytes:
         log = self._live.log

@@ -11,6 +11,7 @@ from typing import ClassVar
 from gateway._sseparse import RAW, Batch, Outlet
 from gateway.alarm import Alarm
 from gateway.desk import Desk
+from gateway.eventlog import EventLog
 from gateway.hub import Live
 from gateway.reply import Reply
 
@@ -30,6 +31,11 @@ SSE_FIELDS = (
 def block(id: str, event: bytes, data: bytes) -> bytes:
     """Return one SSE event; `data` is one line."""
     return b"id: %b\nevent: %b\ndata: %b\n\n" % (id.encode(), event, data)
+
+
+def location(log: EventLog) -> bytes:
+    """Return the field that says where else a log can be read."""
+    return b"location: /v1/stream/" + log.id.encode() + b"\r\n"
 
 
 class View:
