@@ -122,6 +122,11 @@ class Channel(EventLog):
             self._end(None)
 
     @property
+    def media(self) -> str:
+        """The content type, as whoever made the channel wrote it."""
+        return self.terms.media.decode()
+
+    @property
     def json(self) -> bool:
         """Whether entries are JSON, and so are SSE events as they stand."""
         return self.terms.kind == JSON
@@ -172,23 +177,28 @@ class Channel(EventLog):
 
     def tidy(self, now: float) -> None:
         """Forget what is not to be kept any longer."""
+        self._unmark()  # the hub trims, too, when all logs together are too large
         keep, held, gone = self._retention, self.held, self.base
         for last, size, at in self._marks:
             beyond = held > keep.bytes or self.tail - last >= keep.entries
             if not beyond and now - at < keep.age:
                 break
             held, gone = held - size, last
-        while self._marks and self._marks[0].last <= gone:
-            self._to.pop(self._marks.popleft().last, None)  # a batch of one, if it is there
         self.trim(gone)
+        self._unmark()
+
+    def _unmark(self) -> None:
+        """Forget about batches that were trimmed."""
+        while self._marks and self._marks[0].last <= self.base:
+            self._to.pop(self._marks.popleft().last, None)  # a batch of one, if it is there
 
     def _after_end(self, post: Post, now: float) -> Receipt:
         """Answer what comes after the end: well, if it is what ended the log, sent again."""
         if post.claim is None and not post.body:
-            return self._receipt(204)
+            return self.receipt(204)
         if post.claim is not None:
             if post.claim == self._closed_by:
-                return self._receipt(204, post.claim, post.claim.seq)
+                return self.receipt(204, post.claim, post.claim.seq)
             self._producers.fence(post.claim, now)
         raise LogClosed(self.cursor(self.tail))
 
@@ -199,7 +209,7 @@ class Channel(EventLog):
         if post.claim is not None:
             accepted = self._producers.judge(post.claim, now)
             if accepted is not None:
-                return self._receipt(204, post.claim, accepted)
+                return self.receipt(204, post.claim, accepted)
         if post.body and post.order and post.order <= self._order:
             raise Conflict("Stream-Seq does not rise")
         entries = self._read(post.body)
@@ -221,11 +231,12 @@ class Channel(EventLog):
         if post.closes:
             self._end(post.claim)
         if post.claim is None:
-            return self._receipt(204)
+            return self.receipt(204)
         self._producers.accept(post.claim, now)
-        return self._receipt(200 if entries else 204, post.claim, post.claim.seq)
+        return self.receipt(200 if entries else 204, post.claim, post.claim.seq)
 
-    def _receipt(self, status: int, claim: Claim | None = None, seq: int = 0) -> Receipt:
+    def receipt(self, status: int, claim: Claim | None = None, seq: int = 0) -> Receipt:
+        """Return how the channel stands, as the answer to a request."""
         claim = None if claim is None else Claim(claim.id, claim.epoch, seq)
         return Receipt(status, self.cursor(self.tail), self.closed, claim)
 

@@ -1,12 +1,13 @@
-"""What a request to a channel says, in the header fields of Durable Streams.
+"""What a request to a channel says, in the words of Durable Streams.
 
-`read_terms` reads a PUT, `read_post` a POST.  Values are taken as PROTOCOL.md §5 spells
-them and in no other way: a number with a plus sign is a client's mistake, and one that
-is told here is not searched for later.
+`read_terms` reads a PUT, `read_post` a POST, `read_wish` a GET.  Values are taken as
+PROTOCOL.md §5 spells them and in no other way: a number with a plus sign is a client's
+mistake, and one that is told here is not searched for later.
 """
 
 import calendar
 import re
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -30,6 +31,8 @@ INSTANT = re.compile(  # RFC 3339 §5.6
 
 # Bytes of a value that is kept as long as its channel: names and types are short.
 MAX_KEPT = 256
+
+LIVE_MODES = ("long-poll", "sse")
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -65,6 +68,15 @@ class Post(msgspec.Struct, frozen=True):
     claim: Claim | None = None
 
 
+class Wish(msgspec.Struct, frozen=True):
+    """What a GET asks for; "" is what it does not say."""
+
+    offset: str = ""
+    live: str = ""  # one of LIVE_MODES
+    cursor: str = ""  # Stream-Cursor of the answer before
+    last_event_id: str = ""  # what an EventSource saw last, if its page must say it
+
+
 def read_terms(head: Head) -> Terms:
     """Return the terms of a PUT.
 
@@ -98,6 +110,27 @@ def read_post(head: Head, body: bytes) -> Post:
     # Of a body that is not there the type says nothing: libraries add one of their own.
     media = _media(head) if body else b""
     return Post(body, media, order, _says_closed(head), _claim(head))
+
+
+def read_wish(query: str) -> Wish:
+    """Return what a GET with this query asks for; other parameters are for others.
+
+    Raises:
+        ClientError: a parameter is empty, stands twice, is unknown, or is missing.
+    """
+    said: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in Wish.__struct_fields__:
+            continue
+        if name in said or not value:
+            raise _wrong(name, "is empty or stands twice")
+        said[name] = value
+    wish = Wish(**said)
+    if wish.live and wish.live not in LIVE_MODES:
+        raise _wrong("live", f"is one of {', '.join(LIVE_MODES)}")
+    if wish.live and not wish.offset:
+        raise _wrong("offset", "is missing, without which there is no live reading")
+    return wish
 
 
 def kind(media: bytes) -> bytes:

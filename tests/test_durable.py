@@ -1,4 +1,4 @@
-"""What a PUT and a POST say in their fields: taken as the protocol spells it, or refused."""
+"""What a PUT, a POST and a GET say: taken as the protocol spells it, or refused."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.durable import BYTES, MAX_KEPT, Claim, Terms, kind, read_post, read_terms
+from gateway.durable import (
+    BYTES,
+    MAX_KEPT,
+    Claim,
+    Terms,
+    Wish,
+    kind,
+    read_post,
+    read_terms,
+    read_wish,
+)
 from gateway.errors import ClientError, NotImplementedHere
 from gateway.guard import RequestHead
 
@@ -180,5 +190,42 @@ BAD_POSTS = {
 def test_a_post_that_says_it_wrongly_is_refused(fields, named):
     with pytest.raises(ClientError) as refused:
         read_post(head(**fields), b"x")
+
+    assert (refused.value.status, refused.value.param) == (400, named)
+
+
+# The query of a GET, and what it asks for.
+WISHES = {
+    "nothing": ("", Wish()),
+    "from somewhere": ("offset=abcdefgh_0000000000000001", Wish("abcdefgh_0000000000000001")),
+    "live": ("live=sse&offset=now&cursor=12", Wish("now", "sse", "12")),
+    "a long poll": ("offset=-1&live=long-poll", Wish("-1", "long-poll")),
+    "what a page saw": ("last_event_id=x", Wish(last_event_id="x")),
+    "escaped": ("offset=%2D1", Wish("-1")),
+    "other things": ("a=1&a=2&b=&offset=-1", Wish("-1")),
+}
+
+
+@pytest.mark.parametrize(("query", "wish"), WISHES.values(), ids=WISHES.keys())
+def test_a_get_says_from_where_and_how(query, wish):
+    assert read_wish(query) == wish
+
+
+# The query of a GET that is refused, and the parameter that is named.
+BAD_WISHES = {
+    "an empty offset": ("offset=", "offset"),
+    "two offsets": ("offset=a&offset=b", "offset"),
+    "the same twice": ("offset=a&offset=a", "offset"),
+    "an empty mode": ("live=&offset=now", "live"),
+    "a mode that is none": ("live=true&offset=now", "live"),
+    "live from nowhere": ("live=sse", "offset"),
+    "an empty cursor": ("cursor=", "cursor"),
+}
+
+
+@pytest.mark.parametrize(("query", "named"), BAD_WISHES.values(), ids=BAD_WISHES.keys())
+def test_a_get_that_says_it_wrongly_is_refused(query, named):
+    with pytest.raises(ClientError) as refused:
+        read_wish(query)
 
     assert (refused.value.status, refused.value.param) == (400, named)
