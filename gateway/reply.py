@@ -115,7 +115,9 @@ class Reply:
         self, status: int, body: bytes, *, type: bytes = JSON, fields: bytes = b""
     ) -> None:
         """Write a whole answer and end the reply."""
-        length = b"" if status in BODYLESS else b"content-length: %d\r\n" % len(body)
+        # To HEAD the length is that of the answer to GET (RFC 9110 §8.6), if there is one here.
+        unsaid = status in BODYLESS or (self._bodyless and not body)
+        length = b"" if unsaid else b"content-length: %d\r\n" % len(body)
         kind = field(b"content-type", type) if body else b""
         head = self._head(status, kind + length + COMMON + fields)
         bare = self._bodyless or status in BODYLESS

@@ -53,6 +53,7 @@ BODIES = {
     "no body": ("GET", 200, b"", b"0", False, b""),
     "HEAD": ("HEAD", 200, b"hi", b"2", True, b""),
     "HEAD of an error": ("HEAD", 404, b"{}", b"2", True, b""),
+    "HEAD of a body that was not made": ("HEAD", 200, b"", None, False, b""),
     "204": ("OPTIONS", 204, b"", None, False, b""),
     "304": ("GET", 304, b"", None, False, b""),
     "304 with what must not be sent": ("GET", 304, b"hi", None, True, b""),
