@@ -12,6 +12,7 @@
      │   ├─ LogNotFound             404  no such log, or not this caller's
      │   ├─ ModelNotFound           404  model_not_found: none, or none that this caller may use
      │   ├─ MethodNotAllowed        405
+     │   ├─ NotAcceptable           406  the log cannot be shown in this form
      │   ├─ RequestTimeout          408
      │   ├─ Conflict                409  the log does not stand as the request presumes
      │   │   ├─ LogClosed           nothing may be appended any more
@@ -178,6 +179,13 @@ class MethodNotAllowed(ClientError):
     def __init__(self, message: str, *, allow: str) -> None:
         super().__init__(message)
         self.fields = b"allow: " + allow.encode() + b"\r\n"
+
+
+class NotAcceptable(ClientError):
+    """What is asked for cannot be shown in the form that is asked for."""
+
+    status = 406
+    code = "not_acceptable"
 
 
 class RequestTimeout(ClientError):

@@ -21,6 +21,7 @@ from gateway.reply import Reply
 from gateway.settings import Config
 from gateway.stops import CANCEL, STREAMS, Stops
 from gateway.stops import MAX_BODY as STOP_BODY
+from gateway.streams import Streams
 from gateway.tickets import Tickets
 from gateway.visits import MAX_BODY, Endpoint, Serve, Visit, choose_method, refusing
 
@@ -66,6 +67,11 @@ class Api:
         models = [name for name in config.models if name != "*"]
         self._models = {name: self._model_card(name) for name in models}
         doors = Doors(config, providers, desk)
+        streams = Streams(config, desk)
+        self._stream = {
+            method: self._at(STREAMS + "{id}", serve, size)
+            for method, (serve, size) in streams.methods.items()
+        }
         stops = Stops(desk, self._tickets)
         alias = {"POST": self._at("/stop-generation", stops.alias, STOP_BODY)}
         self._cancel = {"POST": self._at(STREAMS + "{id}" + CANCEL, stops.cancel, STOP_BODY)}
@@ -113,6 +119,8 @@ class Api:
         methods = self._table.get(path)
         if methods is None and path.startswith(STREAMS) and path.endswith(CANCEL):
             return self._cancel
+        if methods is None and path.startswith(STREAMS) and len(path) > len(STREAMS):
+            return self._stream
         if methods is None and path.startswith(MODELS) and len(path) > len(MODELS):
             return self._model
         return methods

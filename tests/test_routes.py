@@ -17,6 +17,7 @@ WRONG_METHODS = [
     *((path, method, "POST") for path in GENERATIONS for method in ("GET", "HEAD", "DELETE")),
     ("/v1/models", "POST", READ),
     ("/v1/models/alias", "DELETE", READ),
+    ("/v1/stream/a", "PATCH", "GET, HEAD, PUT, POST, DELETE"),
     ("/healthz", "PUT", READ),
     ("/healthz", "get", READ),  # methods are case-sensitive
 ]
@@ -30,6 +31,8 @@ NO_PATHS = [
     "/v1/chat/completions/x",
     "/V1/CHAT/COMPLETIONS",
     "/v1/models/",
+    "/v1/stream",
+    "/v1/stream/",
     "/v1/../v1/models",
     "/v1/%6dodels",
     "/metrics",

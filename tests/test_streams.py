@@ -1,0 +1,654 @@
+"""Streams: logs made, written, read and deleted at their path, with fakes for all else.
+
+The wire itself is judged by the protocol's own suite: `make conformance`.
+"""
+
+import orjson
+import pytest
+
+from gateway._sseparse import Batch
+from gateway.callers import Caller
+from gateway.config import parse
+from gateway.desk import Desk
+from gateway.durable import Post
+from gateway.eventlog import State
+from gateway.host import Request
+from gateway.hub import Hub
+from gateway.metrics import Metrics
+from gateway.reply import Reply
+from gateway.streams import MAX_BODY, MAX_CHANNELS, Streams
+from gateway.visits import Endpoint
+from tests.asking import head
+from tests.fakes import FakeLoop, FakeProducer, FakeWire
+from tests.stand import Stand
+
+
+CONFIG = """
+[logs]
+long_poll = "7s"
+
+[upstreams.none]
+base_url = "http://127.0.0.1:9/v1"
+
+[models."*"]
+targets = [{ upstream = "none" }]
+
+[channels.events]
+retain = { entries = 2, bytes = "1KiB", age = "1m" }
+"""
+TEXT, JSON = "text/plain", "application/json"
+
+
+class Notes:
+    """The log of requests."""
+
+    def __init__(self) -> None:
+        self.requests = []
+
+    def request(self, record):
+        self.requests.append(record)
+
+
+class Answer:
+    """What was answered so far."""
+
+    def __init__(self, wire):
+        line, fields, self.body = wire.parts
+        self.status = int(line.split()[1])
+        self.fields = dict(field.decode().split(": ", 1) for field in fields)
+
+    @property
+    def cursor(self):
+        return self.fields["stream-next-offset"]
+
+    @property
+    def content(self):
+        """The body without its chunks."""
+        if self.fields.get("transfer-encoding") != "chunked":
+            return self.body
+        pieces, rest = [], self.body
+        while rest:
+            size, _, rest = rest.partition(b"\r\n")
+            pieces.append(rest[: int(size, 16)])
+            rest = rest[int(size, 16) + 2 :]
+        return b"".join(pieces)
+
+    @property
+    def json(self):
+        return orjson.loads(self.content)
+
+
+class Scene:
+    """The handlers, a hub, and a clock that is wound by hand."""
+
+    def __init__(self) -> None:
+        self.loop = FakeLoop()
+        self.hub = Hub(FakeLoop())  # a clock of its own: what rings there is the hub's
+        self.notes = Notes()
+        self.metrics = Metrics([], [])
+        self.desk = Desk(
+            hub=self.hub, metrics=self.metrics, log=self.notes, loop=self.loop,
+            clock=self.loop.time, wall=lambda: self.loop.now,
+        )  # fmt: skip
+        self.streams = Streams(parse(CONFIG, name="test.toml", env={}), self.desk)
+
+    def send(self, line, body=b"", *, subject="", **fields):
+        """Send a request; return the wire, on which more may be written."""
+        method = line.split()[0]
+        serve, size = self.streams.methods[method]
+        asked = head(line, host="h:1", **fields)
+        request = Request(asked, body, id="id-1", client="c", received=self.loop.now)
+        wire = FakeWire()
+        reply = Reply(wire, "id-1", method=method, http10=False)
+        Endpoint(self.desk, "/v1/stream/{id}", serve, size).handle(
+            request, reply, Caller(subject)
+        )  # fmt: skip
+        return wire
+
+    def ask(self, line, body=b"", **more):
+        """Send a request that is answered at once."""
+        return Answer(self.send(line, body, **more))
+
+    def made(self, body=b"", *, type=TEXT, **more):
+        """Make the channel `a`."""
+        answer = self.ask("PUT /v1/stream/a", body, content_type=type, **more)
+        assert answer.status == 201
+        return answer
+
+    def posted(self, body, *, type=TEXT, **more):
+        """Append to the channel `a`."""
+        answer = self.ask("POST /v1/stream/a", body, content_type=type, **more)
+        assert answer.status == 204
+        return answer
+
+    def generation(self, *data, subject=""):
+        """Open a generation's log with these events; return the path it is read at."""
+        live = self.hub.open(FakeProducer(), subject=subject)
+        for number, one in enumerate(data, 1):
+            live.log.append(Batch(one, number, 1))
+        return f"/v1/stream/{live.log.id}"
+
+    def resumed(self):
+        """How many came with a cursor, by what became of them."""
+        lines = self.metrics.render().decode().splitlines()
+        counts = [line for line in lines if line.startswith("headgate_resumes_total{")]
+        return {line.split('"')[1]: float(line.split()[-1]) for line in counts}
+
+
+# Making.
+
+
+def test_a_channel_is_made_and_said_where():
+    scene = Scene()
+
+    answer = scene.ask("PUT /v1/stream/a", b"hi", content_type=TEXT)
+
+    epoch = scene.hub.find("a").log.epoch
+    assert answer.status == 201
+    assert answer.fields["location"] == "http://h:1/v1/stream/a"
+    assert answer.fields["content-type"] == TEXT
+    assert answer.cursor == f"{epoch}_0000000000000001"
+    assert answer.fields["cross-origin-resource-policy"] == "same-origin"
+    assert answer.body == b""
+
+
+def test_who_ended_tls_says_how_it_was_asked_for():
+    answer = Scene().made(x_forwarded_proto="https")
+
+    assert answer.fields["location"] == "https://h:1/v1/stream/a"
+
+
+def test_a_repeated_put_confirms_and_appends_nothing():
+    scene = Scene()
+    first = scene.made(b"hi")
+
+    again = scene.ask("PUT /v1/stream/a", b"more", content_type=TEXT)
+
+    assert (again.status, again.cursor) == (200, first.cursor)
+    assert "location" not in again.fields
+
+
+def test_a_put_on_other_terms_is_a_conflict():
+    scene = Scene()
+    scene.made()
+
+    assert scene.ask("PUT /v1/stream/a", content_type=JSON).status == 409
+
+
+def test_a_channel_may_be_made_closed():
+    scene = Scene()
+
+    assert scene.made(b"all", stream_closed="true").fields["stream-closed"] == "true"
+    assert scene.ask("GET /v1/stream/a").fields["stream-closed"] == "true"
+
+
+# Ids that a channel cannot have.
+BAD_IDS = ["a/b", "..", "a%20b", "x" * 129, "gen_0123"]
+
+
+@pytest.mark.parametrize("id", BAD_IDS)
+def test_an_id_is_simple_and_not_a_generations(id):
+    scene = Scene()
+
+    assert scene.ask(f"PUT /v1/stream/{id}", content_type=TEXT).status == 400
+    assert len(scene.hub) == 1  # the configured one
+
+
+def test_what_is_refused_is_not_made():
+    scene = Scene()
+
+    assert scene.ask("PUT /v1/stream/a", b"no json", content_type=JSON).status == 400
+    assert scene.ask("GET /v1/stream/a").status == 404
+
+
+def test_there_are_so_many_channels_at_most(monkeypatch):
+    monkeypatch.setattr("gateway.streams.MAX_CHANNELS", 3)
+    scene = Scene()
+    for n in range(3):
+        assert scene.ask(f"PUT /v1/stream/{n}").status == 201
+
+    assert scene.ask("PUT /v1/stream/3").status == 503
+    scene.ask("DELETE /v1/stream/0")
+    assert scene.ask("PUT /v1/stream/3").status == 201
+
+
+def test_expired_channels_make_room():
+    scene = Scene()
+    for n in range(MAX_CHANNELS):
+        assert scene.ask(f"PUT /v1/stream/{n}", stream_ttl="10").status == 201
+    scene.loop.wind(10)
+
+    assert scene.ask("PUT /v1/stream/one-more").status == 201
+    assert len(scene.hub) == 2  # and the configured one
+
+
+# Writing.
+
+
+def test_a_post_wakes_whoever_reads():
+    scene = Scene()
+    scene.made(type=JSON)
+    wire = scene.send("GET /v1/stream/a?live=long-poll&offset=now")
+    assert wire.writes == []
+
+    scene.posted(b"[1,2]", type=JSON)
+
+    answer = Answer(wire)
+    assert (answer.status, answer.json) == (200, [1, 2])
+
+
+# What closes a channel, and what its waiting reader gets.
+CLOSINGS = {"alone": (b"", 204, b""), "with the last entry": (b"end", 200, b"end")}
+
+
+@pytest.mark.parametrize(("body", "status", "read"), CLOSINGS.values(), ids=CLOSINGS.keys())
+def test_the_end_wakes_whoever_reads(body, status, read):
+    scene = Scene()
+    scene.made(b"hi")
+    wire = scene.send("GET /v1/stream/a?live=long-poll&offset=now")
+
+    scene.posted(body, stream_closed="true")
+
+    answer = Answer(wire)
+    assert (answer.status, answer.content) == (status, read)
+    assert answer.fields["stream-closed"] == "true"
+
+
+def test_a_post_says_how_the_channel_stands():
+    scene = Scene()
+    scene.made()
+    producer = {"producer_id": "me", "producer_epoch": "0", "producer_seq": "0"}
+
+    answer = scene.ask("POST /v1/stream/a", b"x", content_type=TEXT, **producer)
+
+    assert answer.status == 200
+    assert (answer.fields["producer-epoch"], answer.fields["producer-seq"]) == ("0", "0")
+    assert answer.cursor.endswith("_0000000000000001")
+
+
+def test_an_error_says_how_the_channel_stands():
+    scene = Scene()
+    made = scene.made(stream_closed="true")
+
+    answer = scene.ask("POST /v1/stream/a", b"x", content_type=TEXT)
+
+    assert (answer.status, answer.cursor) == (409, made.cursor)
+    assert answer.fields["stream-closed"] == "true"
+
+
+def test_the_server_writes_in_the_same_way():
+    scene = Scene()
+    live = scene.hub.find("events")
+
+    scene.streams.publish(live, Post(b'{"type":"tick"}'))
+
+    assert scene.ask("GET /v1/stream/events").json == [{"type": "tick"}]
+
+
+# Methods that write.
+WRITES = ["PUT", "POST", "DELETE"]
+
+
+@pytest.mark.parametrize("method", WRITES)
+def test_nobody_writes_the_log_of_a_generation(method):
+    scene = Scene()
+    path = scene.generation(b"data: 1\n\n")
+
+    answer = scene.ask(f"{method} {path}", b"1", content_type=JSON)
+
+    assert (answer.status, answer.fields["allow"]) == (405, "GET, HEAD")
+    assert scene.ask(f"GET {path}").json == [1]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE"])
+def test_what_is_not_there_is_not_found(method):
+    answer = Scene().ask(f"{method} /v1/stream/a", b"x", content_type=TEXT)
+
+    assert answer.status == 404
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", *WRITES])
+def test_the_log_of_another_is_not_there(method):
+    scene = Scene()
+    path = scene.generation(subject="ann")
+
+    answer = scene.ask(f"{method} {path}", subject="bob", content_type=TEXT)
+
+    assert answer.status == 404
+    assert scene.ask(f"{method} {path}", subject="ann").status in (200, 405)
+
+
+# Deleting.
+
+
+def test_a_deleted_channel_is_gone_and_may_be_made_anew():
+    scene = Scene()
+    old = scene.made(b"old").cursor
+
+    assert scene.ask("DELETE /v1/stream/a").status == 204
+    assert scene.ask("GET /v1/stream/a").status == 404
+    scene.made(b"new")
+
+    assert scene.ask("GET /v1/stream/a").body.count(b"new") == 1
+    assert scene.ask(f"GET /v1/stream/a?offset={old}").status == 410
+
+
+def test_who_reads_a_deleted_channel_sees_its_end():
+    scene = Scene()
+    scene.made()
+    live = scene.hub.find("a")
+    wire = scene.send("GET /v1/stream/a?live=long-poll&offset=now")
+
+    scene.ask("DELETE /v1/stream/a")
+
+    assert Answer(wire).status == 204
+    assert (live.log.state, live.readers) == (State.CANCELLED, [])
+
+
+def test_only_who_made_a_channel_may_delete_it():
+    scene = Scene()
+    scene.made(subject="ann")
+
+    assert scene.ask("DELETE /v1/stream/a", subject="bob").status == 403
+    assert scene.ask("DELETE /v1/stream/a", subject="ann").status == 204
+
+
+def test_a_configured_channel_stays():
+    scene = Scene()
+
+    assert scene.ask("DELETE /v1/stream/events").status == 405
+    assert scene.ask("PUT /v1/stream/events", content_type=JSON).status == 200
+
+
+def test_a_configured_channel_keeps_what_it_says():
+    scene = Scene()
+    for n in range(3):
+        scene.ask("POST /v1/stream/events", b"%d" % n, content_type=JSON)
+
+    assert scene.ask("GET /v1/stream/events").json == [1, 2]
+    scene.loop.wind(60)
+    assert scene.ask("GET /v1/stream/events").json == []
+
+
+# Its time.
+
+
+def test_a_channel_goes_when_nobody_needs_it():
+    scene = Scene()
+    scene.made(stream_ttl="10")
+    scene.loop.wind(9)
+    assert scene.ask("GET /v1/stream/a").status == 200  # which counts
+    scene.loop.wind(9)
+    assert scene.ask("HEAD /v1/stream/a").status == 200  # which does not
+    scene.loop.wind(1)
+
+    assert scene.ask("HEAD /v1/stream/a").status == 404
+    assert scene.hub.find("a") is None
+
+
+def test_a_channel_stays_while_somebody_reads():
+    scene = Scene()
+    scene.made(stream_ttl="10")
+    scene.send("GET /v1/stream/a?live=sse&offset=now")
+    scene.loop.wind(50)
+
+    assert scene.ask("HEAD /v1/stream/a").status == 200
+
+
+def test_a_date_comes_for_readers_too():
+    scene = Scene()
+    scene.made(stream_expires_at="1970-01-01T00:20:00Z")  # the clock began at 1000 s
+    wire = scene.send("GET /v1/stream/a?live=sse&offset=now")
+    scene.loop.wind(200)
+
+    assert scene.ask("POST /v1/stream/a", b"x", content_type=TEXT).status == 404
+    assert wire.written.endswith(b"0\r\n\r\n")
+
+
+# Reading.
+
+
+def test_head_says_how_a_channel_stands():
+    scene = Scene()
+    made = scene.made(b"hi", stream_ttl="60")
+
+    answer = scene.ask("HEAD /v1/stream/a")
+
+    assert (answer.status, answer.cursor, answer.body) == (200, made.cursor, b"")
+    assert answer.fields["content-type"] == TEXT
+    assert answer.fields["stream-ttl"] == "60"
+    assert answer.fields["cache-control"] == "no-store"
+    assert "stream-closed" not in answer.fields
+    assert "content-length" not in answer.fields
+
+
+def test_head_says_how_long_a_channel_lives():
+    scene = Scene()
+    scene.made(stream_expires_at="2030-01-01T00:00:00+01:00", stream_closed="true")
+
+    answer = scene.ask("HEAD /v1/stream/a")
+
+    assert answer.fields["stream-expires-at"] == "2030-01-01T00:00:00+01:00"
+    assert answer.fields["stream-closed"] == "true"
+
+
+def test_head_says_how_a_generation_stands():
+    scene = Scene()
+    path = scene.generation(b"data: 1\n\n")
+
+    answer = scene.ask(f"HEAD {path}")
+
+    assert answer.fields["content-type"] == JSON
+    assert answer.cursor.endswith("_0000000000000001")
+
+
+def test_a_channel_is_read_from_anywhere():
+    scene = Scene()
+    middle = scene.made(b"[1,2]", type=JSON).cursor
+    end = scene.posted(b"3", type=JSON).cursor
+
+    assert scene.ask("GET /v1/stream/a").json == [1, 2, 3]
+    assert scene.ask("GET /v1/stream/a?offset=-1").json == [1, 2, 3]
+    assert scene.ask(f"GET /v1/stream/a?offset={middle}").json == [3]
+    answer = scene.ask(f"GET /v1/stream/a?offset={end}")
+    assert (answer.json, answer.cursor) == ([], end)
+    assert scene.ask("GET /v1/stream/a?offset=now").json == []
+
+
+def test_what_was_read_is_not_sent_again():
+    scene = Scene()
+    scene.made(b"hi")
+    tag = scene.ask("GET /v1/stream/a").fields["etag"]
+
+    assert scene.ask("GET /v1/stream/a", if_none_match=tag).status == 304
+    scene.posted(b"", stream_closed="true")
+    assert scene.ask("GET /v1/stream/a", if_none_match=tag).status == 200
+
+
+def test_what_people_wrote_is_no_page_of_ours():
+    scene = Scene()
+    scene.made(b"<script>", type="text/html")
+
+    fields = scene.ask("GET /v1/stream/a").fields
+
+    assert "sandbox" in fields["content-security-policy"]
+    assert fields["x-content-type-options"] == "nosniff"
+
+
+# Queries that are refused.
+BAD_QUERIES = [
+    "offset=", "offset=a&offset=b", "offset=a,b", "offset=a%20b", "offset=2", "live=sse",
+    "live=long-poll", "live=&offset=now", "live=x&offset=now", "last_event_id=",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("query", BAD_QUERIES)
+def test_a_query_must_make_sense(query):
+    scene = Scene()
+    scene.made(b"hi")
+
+    assert scene.ask(f"GET /v1/stream/a?{query}").status == 400
+
+
+def test_other_parameters_are_for_others():
+    scene = Scene()
+    scene.made(b"hi")
+
+    assert scene.ask("GET /v1/stream/a?ticket=x&offset=-1&ticket=y").content == b"hi"
+
+
+def test_entries_for_some_are_read_by_them():
+    scene = Scene()
+    scene.made(b'[1,{"to":["ann"]}]', type=JSON)
+
+    assert scene.ask("GET /v1/stream/a", subject="bob").json == [1]
+    assert scene.ask("GET /v1/stream/a", subject="ann").json == [1, {"to": ["ann"]}]
+
+
+def test_a_long_poll_waits_as_long_as_configured():
+    scene = Scene()
+    scene.made()
+    wire = scene.send("GET /v1/stream/a?live=long-poll&offset=now")
+
+    scene.loop.wind(6.9)
+    assert wire.writes == []
+    scene.loop.wind(0.1)
+
+    assert Answer(wire).status == 204
+    assert [record.status for record in scene.notes.requests][-1] == 204
+
+
+def test_a_live_reader_goes_on_where_it_says():
+    scene = Scene()
+    cursor = scene.made(b"one").cursor
+    scene.posted(b"two")
+
+    wire = scene.send(f"GET /v1/stream/a?live=sse&offset={cursor}")
+
+    assert b"data:two" in wire.written
+    assert b"one" not in wire.written
+
+
+# EventSource.
+
+EVENTS = {"accept": "text/event-stream"}
+
+
+def test_a_browser_reads_events():
+    scene = Scene()
+    scene.made(b'[{"type":"tick"}]', type=JSON)
+
+    wire = scene.send("GET /v1/stream/a", **EVENTS)
+    scene.posted(b"2", type=JSON)
+
+    assert Answer(wire).fields["content-type"].startswith("text/event-stream")
+    assert b'event: tick\ndata: {"type":"tick"}\n\n' in wire.written
+    assert b"data: 2\n\n" in wire.written
+
+
+def test_a_browser_goes_on_after_what_it_saw_last():
+    """The header is newest: a page's URL stays as it was at first."""
+    scene = Scene()
+    first = scene.made(b"1", type=JSON).cursor
+    second = scene.posted(b"2", type=JSON).cursor
+    scene.posted(b"3", type=JSON)
+    query = f"last_event_id={first}&offset=-1"
+
+    by_header = scene.send(f"GET /v1/stream/a?{query}", last_event_id=second, **EVENTS).written
+    by_query = scene.send(f"GET /v1/stream/a?{query}", **EVENTS).written
+    by_offset = scene.send("GET /v1/stream/a?offset=-1", **EVENTS).written
+
+    def entries(written):
+        return [n for n in (1, 2, 3) if b"data: %d\n\n" % n in written]
+
+    assert [entries(w) for w in (by_header, by_query, by_offset)] == [[3], [2, 3], [1, 2, 3]]
+
+
+def test_a_browser_is_told_in_the_stream_that_something_is_gone():
+    scene = Scene()
+    old = scene.made(b"1", type=JSON).cursor
+    scene.ask("DELETE /v1/stream/a")
+    scene.made(b"2", type=JSON)
+
+    wire = scene.send("GET /v1/stream/a", last_event_id=old, **EVENTS)
+
+    assert Answer(wire).status == 200
+    assert b'"recovered":false' in wire.written
+    assert b"data: 2\n\n" in wire.written
+
+
+def test_a_browser_stops_at_the_end():
+    scene = Scene()
+    cursor = scene.made(b"1", type=JSON, stream_closed="true").cursor
+
+    assert scene.ask("GET /v1/stream/a", last_event_id=cursor, **EVENTS).status == 204
+
+
+def test_what_is_no_json_is_not_shown_as_events():
+    scene = Scene()
+    scene.made(b"a\n\nevent: control\n")
+
+    assert scene.ask("GET /v1/stream/a", **EVENTS).status == 406
+
+
+# How somebody comes back, and what is counted.
+RETURNS = {
+    "amid": ("GET /v1/stream/a?offset={first}", "recovered"),
+    "at the end": ("GET /v1/stream/a?offset={last}", "ended"),
+    "with a cursor of another log": ("GET /v1/stream/a?offset=aaaaaaaa_0000000000000001", "gone"),
+}
+
+
+@pytest.mark.parametrize(("line", "outcome"), RETURNS.values(), ids=RETURNS.keys())
+def test_returns_are_counted(line, outcome):
+    scene = Scene()
+    first = scene.made(b"1").cursor
+    last = scene.posted(b"2", stream_closed="true").cursor
+
+    scene.ask(line.format(first=first, last=last))
+
+    assert {name for name, count in scene.resumed().items() if count} == {outcome}
+
+
+def test_a_first_reader_does_not_come_back():
+    scene = Scene()
+    scene.made(b"1")
+    for query in ("", "?offset=-1", "?offset=now"):
+        scene.ask(f"GET /v1/stream/a{query}")
+
+    assert not any(scene.resumed().values())
+
+
+# Over real sockets.
+
+
+async def test_two_clients_share_a_channel():
+    async with Stand() as stand:
+        writer, reader = await stand.open(), await stand.open()
+        made = await writer.ask("PUT", "/v1/stream/a", content_type=JSON)
+        reader.send("GET", "/v1/stream/a?live=sse&offset=-1")
+        status, fields = await reader.head()
+        first = await reader.chunk()
+        posted = await writer.ask("POST", "/v1/stream/a", [1, {"n": 2}], content_type=JSON)
+        live = await reader.chunk()
+        await reader.close()
+        await writer.close()
+
+    assert (made.status, status, posted.status) == (201, 200, 204)
+    assert fields["content-type"] == "text/event-stream"
+    assert made.headers["stream-next-offset"].encode() in first
+    assert b'event: data\ndata:[1,{"n":2}]\n\n' in live
+    assert posted.headers["stream-next-offset"].encode() in live
+
+
+async def test_a_post_is_of_a_bounded_size():
+    async with Stand() as stand:
+        client = await stand.open()
+        await client.ask("PUT", "/v1/stream/a")
+        bytes = {"content_type": "application/octet-stream"}
+        fits = await client.ask("POST", "/v1/stream/a", b"x" * MAX_BODY, **bytes)
+        client.send("POST", "/v1/stream/a", b"x" * (MAX_BODY + 1))
+        status, _ = await client.head()
+        await client.close()
+
+    assert (fits.status, status) == (204, 413)
