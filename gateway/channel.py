@@ -79,8 +79,9 @@ class _Entry(NamedTuple):
 
 
 class _Mark(NamedTuple):
-    """When a batch came, for its forgetting."""
+    """When a POST came, for its forgetting: a reader that has all but that one misses none."""
 
+    first: int
     last: int
     size: int
     at: float
@@ -115,7 +116,7 @@ class Channel(EventLog):
         self._order = b""  # the highest Stream-Seq
         self._producers = Producers()
         self._closed_by: Claim | None = None
-        self._marks: deque[_Mark] = deque()  # one for each batch held
+        self._marks: deque[_Mark] = deque()  # of what is held
         self._to: dict[int, tuple[str, ...]] = {}  # by the number of an entry
         self._add(self._read(body), now)
         if terms.closed:
@@ -179,7 +180,7 @@ class Channel(EventLog):
         """Forget what is not to be kept any longer."""
         self._unmark()  # the hub trims, too, when all logs together are too large
         keep, held, gone = self._retention, self.held, self.base
-        for last, size, at in self._marks:
+        for _, last, size, at in self._marks:
             beyond = held > keep.bytes or self.tail - last >= keep.entries
             if not beyond and now - at < keep.age:
                 break
@@ -188,9 +189,11 @@ class Channel(EventLog):
         self._unmark()
 
     def _unmark(self) -> None:
-        """Forget about batches that were trimmed."""
+        """Forget about what was trimmed."""
         while self._marks and self._marks[0].last <= self.base:
-            self._to.pop(self._marks.popleft().last, None)  # a batch of one, if it is there
+            mark = self._marks.popleft()
+            for number in range(mark.first, mark.last + 1) if self._to else ():
+                self._to.pop(number, None)
 
     def _after_end(self, post: Post, now: float) -> Receipt:
         """Answer what comes after the end: well, if it is what ended the log, sent again."""
@@ -254,12 +257,14 @@ class Channel(EventLog):
         return entries
 
     def _add(self, entries: list[_Entry], now: float) -> None:
+        first, held = self.tail + 1, self.held
         for data, count, to in _runs(entries):
             batch = Batch(data, self.tail + 1, count)
             if to is not None:
                 self._to[batch.first] = to
             self.append(batch)
-            self._marks.append(_Mark(self.tail, len(data), now))
+        if entries:
+            self._marks.append(_Mark(first, self.tail, self.held - held, now))
         self.tidy(now)
 
 

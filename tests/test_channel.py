@@ -611,6 +611,28 @@ def test_what_came_together_goes_together():
     assert log.base == 3
 
 
+def test_what_came_together_goes_together_whoever_it_is_for():
+    """Or a reader that has all but the newest would have missed a part of it."""
+    log = channel(b'[1,{"to":["ann"]},{"to":["bob"]},4]', retention=Retention(entries=1))
+
+    assert log.base == 0
+    log.publish(Post(b'[{"to":["ann"]},6]'), 0)
+
+    assert log.base == 4
+    assert [number for number, _ in seen(log, "ann", log.base)] == [5, 6]
+
+
+def test_what_the_hub_trims_is_forgotten_here_too():
+    log = channel(b'{"to":["ann"]}', retention=Retention(entries=2))
+    log.publish(Post(b"2"), 0)
+    log.trim(2)
+
+    for n in range(3, 6):
+        log.publish(Post(b"%d" % n), 0)
+
+    assert [number for number, _ in seen(log, "ann", log.base)] == [4, 5]
+
+
 def test_only_so_many_bytes_are_kept():
     log = text_channel(retention=Retention(bytes=10))
     for n in range(5):
