@@ -99,7 +99,7 @@ class Scene:
         asked = head(line, host="h:1", **fields)
         request = Request(asked, body, id="id-1", client="c", received=self.loop.now)
         wire = FakeWire()
-        reply = Reply(wire, "id-1", method=method, http10=False)
+        self.reply = reply = Reply(wire, "id-1", method=method, http10=False)
         Endpoint(self.desk, "/v1/stream/{id}", serve, size).handle(
             request, reply, Caller(subject)
         )  # fmt: skip
@@ -527,6 +527,30 @@ def test_a_live_reader_goes_on_where_it_says():
 
     assert b"data:two" in wire.written
     assert b"one" not in wire.written
+
+
+# Ways to read live.
+LIVE = {
+    "sse": ("?live=sse&offset=now", {}),
+    "events": ("?offset=now", {"accept": "text/event-stream"}),
+}
+
+
+@pytest.mark.parametrize(("query", "fields"), LIVE.values(), ids=LIVE.keys())
+def test_a_reader_is_cut_before_it_misses_an_entry(query, fields):
+    """A channel that keeps two entries does not wait for whoever is three behind."""
+    scene = Scene()
+    wire = scene.send(f"GET /v1/stream/events{query}", **fields)
+    scene.reply.paused = True
+    live = scene.hub.find("events")
+
+    for n in range(2):
+        scene.streams.publish(live, Post(b"%d" % n))
+    assert wire.told == []
+    scene.streams.publish(live, Post(b"2"))
+
+    assert (wire.told, live.readers) == (["abort"], [])
+    assert len(scene.notes.requests) == 1
 
 
 # EventSource.

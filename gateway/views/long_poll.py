@@ -50,6 +50,9 @@ class LongPoll(View):
     def _paused(self) -> bool:
         return False  # it is one answer, and not much
 
+    def _cut(self) -> None:
+        self._reply.abort()
+
     def _take(self, batches: list[Batch]) -> None:
         if batches:
             self._answer()

@@ -78,9 +78,15 @@ class View:
 
     def wake(self) -> None:
         """Take what is new in the log, and its end."""
-        if not self._attached or self._paused():
+        if not self._attached:
             return
         log = self._live.log
+        if self.cursor < log.base:
+            self._cut()  # a channel does not wait for its readers
+            self.leave()
+            return
+        if self._paused():
+            return
         batches = log.visible(self.cursor, self.subject)
         if log.closed:
             self._finish(batches)
@@ -109,6 +115,10 @@ class View:
 
     def _paused(self) -> bool:
         """Say whether the client takes nothing more for now."""
+        raise NotImplementedError
+
+    def _cut(self) -> None:
+        """Break off: the client missed something, which it learns when it comes back."""
         raise NotImplementedError
 
     def _take(self, batches: list[Batch]) -> None:
@@ -170,6 +180,9 @@ class StreamView(View):
 
     def _paused(self) -> bool:
         return self._reply.paused
+
+    def _cut(self) -> None:
+        self._reply.abort()
 
     def _take(self, batches: list[Batch]) -> None:
         data = self._framed(batches)
