@@ -223,6 +223,7 @@ class Stream(Job):
             said[0].data if said else b"",
             id=self.live.log.id,
             model=self._asked,
+            finish=(self._parser.finish if self._parser else None) or "",
             tokens=self._estimate(),
         )
 

@@ -1,11 +1,13 @@
 """Doors: asked again, read elsewhere, left and come back to, stopped."""
 
+import asyncio
 from urllib.parse import urlencode
 
 import orjson
 import pytest
 
 from tests.fakes import wind_by_hand
+from tests.scripted import CHUNKED, FINISH, TEXT, Scripted, chunk
 from tests.stand import Answer, Client, Stand, chat
 
 
@@ -364,7 +366,9 @@ async def test_an_event_source_asks_by_its_url_and_is_told_the_end():
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert "".join(contents) == "t0 t1 t2"
     assert seen[-2]["event"] == "done"
-    assert orjson.loads(seen[-2]["data"])["finish_reason"] == "stop"
+    done = orjson.loads(seen[-2]["data"])
+    assert done["finish_reason"] == "stop"
+    assert done["usage"]["completion_tokens"] > 0
     assert seen[-1]["data"] == "[DONE]"
     assert again.status == 204
     assert len(stand.mock.requests) == 1
@@ -440,3 +444,21 @@ async def test_a_forced_stream_needs_no_stream_in_its_body():
         await client.close()
 
     assert answer.events[-1] == "[DONE]"
+
+
+async def test_a_stop_after_the_last_word_keeps_its_reason():
+    rest = asyncio.Event()
+    finish = FINISH.replace(b'"stop"', b'"length"')
+    steps = CHUNKED + chunk(TEXT + finish)
+    async with Scripted(steps, rest) as provider, Stand(url=provider.url) as stand:
+        client = await stand.ask()
+        _, fields = await client.head()
+        first = await client.chunk()
+        await stop(stand, fields["location"])
+        events = Answer(200, {}, first + await rest_of(client)).events
+        rest.set()
+        await client.close()
+
+    last = orjson.loads(events[-2])
+    assert last["headgate"] == {"ended": "cancelled"}
+    assert last["choices"][0]["finish_reason"] == "length"

@@ -49,7 +49,16 @@ def read_asked(query: Mapping[str, str]) -> Call:
         ClientError: they are not such a request; names the parameter.
     """
     body = {name: value if name == "model" else _value(value) for name, value in query.items()}
-    return _judged(body | {"stream": True})
+    return judge(body)
+
+
+def judge(body: dict[str, Any]) -> Call:
+    """Judge a request for a stream that came as an object; what it cost is always told.
+
+    Raises:
+        ClientError: it is not such a request; names the parameter.
+    """
+    return _judged({"stream_options": {"include_usage": True}, **body, "stream": True})
 
 
 def _value(text: str) -> Any:
@@ -108,15 +117,17 @@ def error_event(error: GatewayError) -> bytes:
     return b"data: " + orjson.dumps(error.body()) + b"\n\n"
 
 
-def cancelled_events(said: bytes, *, id: str, model: str, tokens: int | None) -> list[bytes]:
+def cancelled_events(
+    said: bytes, *, id: str, model: str, finish: str, tokens: int | None
+) -> list[bytes]:
     """Return the events that end a stopped stream, like those in `said` before them.
 
-    `id` and `model` count where nothing was said; `tokens`, where the client asked for
-    usage, is our estimate.
+    `id` and `model` count where nothing was said; `finish` is why the answer had ended
+    already, if it had; `tokens`, where the client asked for usage, is our estimate.
     """
     last = {"id": id, "object": "chat.completion.chunk", "created": 0, "model": model}
     last |= {name: value for name, value in _said(said).items() if name in last}
-    choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": "stop"}
+    choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": finish or "stop"}
     events = [{**last, "choices": [choice], "headgate": {"ended": "cancelled"}}]
     if tokens is not None:
         usage = {"prompt_tokens": 0, "completion_tokens": tokens, "total_tokens": tokens}
