@@ -27,7 +27,7 @@ from gateway.relay import Order
 from gateway.settings import Config, Model
 from gateway.stream import Stream
 from gateway.unary import Unary
-from gateway.views.chat_events import ChatEventsView
+from gateway.views.chat_events import ChatEventsView, has_ending
 from gateway.views.sse import SseView
 from gateway.views.view import location
 from gateway.visits import Serve, Visit
@@ -168,7 +168,7 @@ class Doors:
             return
         log = live.log
         cursor = log.locate(seen)
-        if log.closed and cursor == log.tail:
+        if log.closed and (seen == log.end() or (cursor == log.tail and not has_ending(log))):
             self._desk.metrics.resumed("ended")
             visit.reply.send(204, b"")
             return

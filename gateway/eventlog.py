@@ -53,8 +53,12 @@ class EventLog(Entries):
         """Return how entry `number` is called outside: "everything strictly after this"."""
         return f"{self.epoch}_{number:016d}"
 
+    def end(self) -> str:
+        """Return the cursor behind the end of a closed log: who has it was told how it ended."""
+        return self.cursor(self.tail + 1)
+
     def locate(self, cursor: str) -> int:
-        """Return the number that `cursor` stands for.
+        """Return the number of the entry that `cursor` stands for; `end` is as the tail.
 
         Raises:
             CursorGone: entries after it were trimmed, or it is of another log.
@@ -65,11 +69,11 @@ class EventLog(Entries):
         if cursor == NOW:
             return self.tail
         match = _CURSOR.fullmatch(cursor)
-        if match is None or (match[1] == self.epoch and int(match[2]) > self.tail):
+        if match is None or (match[1] == self.epoch and int(match[2]) > self.tail + self.closed):
             raise ClientError("this is no cursor of this log", param="offset")
         if match[1] != self.epoch or int(match[2]) < self.base:
             raise CursorGone("what follows this cursor is not kept any more")
-        return int(match[2])
+        return min(int(match[2]), self.tail)
 
     def visible(self, cursor: int, subject: str) -> list[Batch]:
         """Return the batches after `cursor` that `subject` may see, oldest first."""

@@ -42,8 +42,13 @@ class Stops:
         self._stop(visit, visit.request.head.path[len(STREAMS) : -len(CANCEL)])
 
     def alias(self, visit: Visit) -> None:
-        """Stop the generation that the body names, by its id or its Location."""
-        self._stop(visit, _read(visit, Stop).id.removeprefix(STREAMS))
+        """Stop the generation that the body names, by its id, its Location, or a cursor of it.
+
+        A page with an EventSource sees no header: of its generation it knows `lastEventId`.
+        """
+        id = _read(visit, Stop).id.removeprefix(STREAMS)
+        live = self._desk.hub.of_cursor(id)
+        self._stop(visit, live.log.id if live is not None else id)
 
     def ticket(self, visit: Visit) -> None:
         """Give the caller a ticket, for one request that can carry no key."""

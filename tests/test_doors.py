@@ -7,12 +7,13 @@ import orjson
 import pytest
 
 from tests.fakes import wind_by_hand
-from tests.scripted import CHUNKED, FINISH, TEXT, Scripted, chunk
+from tests.scripted import CHUNKED, DONE, FINISH, LAST, TEXT, Scripted, chunk
 from tests.stand import Answer, Client, Stand, chat
 
 
 CHAT = "/v1/chat/completions"
 SLOW = {"tokens": 5, "interval": 3600}  # a first token, and then none for an hour
+WHOLE = CHUNKED + chunk(TEXT + FINISH + DONE) + LAST
 KEY = {"idempotency-key": "k1"}
 RESUME = {"headgate-resume": "true"}
 
@@ -462,3 +463,63 @@ async def test_a_stop_after_the_last_word_keeps_its_reason():
     last = orjson.loads(events[-2])
     assert last["headgate"] == {"ended": "cancelled"}
     assert last["choices"][0]["finish_reason"] == "length"
+
+
+async def test_a_page_that_is_cut_before_the_first_token_asks_for_nothing_new():
+    go = asyncio.Event()
+    async with Scripted(go, WHOLE) as provider, Stand(url=provider.url) as stand:
+        client = await stand.open()
+        client.send("GET", asked())
+        await client.head()
+        start = blocks(await client.chunk())[0]
+        await client.close()
+        await stand.server.public.connections.empty()
+        go.set()
+        back = await stand.open()
+        answer = await back.ask("GET", asked(), last_event_id=start["id"])
+        await back.close()
+        requests = provider.requests
+
+    assert start["event"] == "start"
+    assert answer.body.endswith(b"data: [DONE]\n\n")
+    assert requests == 1
+
+
+async def test_a_page_that_is_cut_before_the_end_is_told_it_once():
+    async with Stand() as stand:
+        client = await stand.open()
+        whole = blocks((await client.ask("GET", asked(tokens=3))).body)
+        last_chunk = [block for block in whole if block.get("event") == "chunk"][-1]
+        back = await client.ask("GET", asked(), last_event_id=last_chunk["id"])
+        again = await client.ask("GET", asked(), last_event_id=last_id(back.body))
+        await client.close()
+
+    assert [block.get("event") for block in blocks(back.body)] == ["start", "done", None]
+    assert again.status == 204
+
+
+async def test_a_page_that_saw_the_failure_is_not_told_again():
+    async with Stand() as stand:
+        client = await stand.open()
+        broken = await client.ask("GET", asked(fault="cut", at=2))
+        again = await client.ask("GET", asked(), last_event_id=last_id(broken.body))
+        await client.close()
+
+    assert blocks(broken.body)[-1]["event"] == "failed"
+    assert again.status == 204
+
+
+async def test_a_page_stops_its_generation_by_the_id_it_saw_last():
+    async with Stand() as stand:
+        client = await stand.open()
+        client.send("GET", asked(**SLOW))
+        await client.head()
+        start = blocks(await client.chunk())[0]
+        other = await stand.open()
+        stopped = await other.ask("POST", "/stop-generation", {"id": start["id"]})
+        await rest_of(client)
+        for one in (client, other):
+            await one.close()
+
+    assert stopped.json["reason"] == "stop"
+    assert orjson.loads(start["data"])["stream"].endswith(stopped.json["id"])

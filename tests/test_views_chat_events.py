@@ -25,25 +25,33 @@ def attach(scene: ViewScene, cursor: int = 0) -> Client:
     return client
 
 
+def opening(scene: ViewScene, cursor: int = 0) -> bytes:
+    """What a page gets at once."""
+    return (
+        f":\nretry: 1000\nid: {scene.id(cursor)}\nevent: start\n"
+        f'data: {{"stream":"/v1/stream/{scene.live.log.id}"}}\n\n'
+    ).encode()
+
+
 def blocks_of(*entries: bytes) -> list[tuple[str, object]]:
     """Return type and data of what a page gets for these entries."""
     scene = ViewScene()
     scene.publish(*entries)
-    return [(event.type, event.json) for event in attach(scene).events]
+    return [(event.type, event.json) for event in attach(scene).events[1:]]
 
 
 def test_the_head_goes_out_at_once_and_the_first_block_says_when_to_come_back():
     scene = ViewScene()
     client = attach(scene)
-    assert client.body == b":\n"
+    assert client.body == opening(scene)
     assert client.headers["content-type"] == "text/event-stream; charset=utf-8"
 
     scene.publish(chunk("Hi"))
     scene.publish(chunk("!"))
 
     data = '{"content":"%s","delta":{"content":"%s"}}'
-    assert client.body.decode() == (
-        f":\nretry: 1000\nid: {scene.id(1)}\nevent: chunk\ndata: {data % ('Hi', 'Hi')}\n\n"
+    assert client.body.decode() == opening(scene).decode() + (
+        f"id: {scene.id(1)}\nevent: chunk\ndata: {data % ('Hi', 'Hi')}\n\n"
         f"id: {scene.id(2)}\nevent: chunk\ndata: {data % ('!', '!')}\n\n"
     )
 
@@ -60,7 +68,7 @@ def test_the_head_goes_out_at_once_and_the_first_block_says_when_to_come_back():
         b'{"choices":[{"delta":{"content":["parts"]}}]}': [
             ("chunk", {"content": "", "delta": {"content": ["parts"]}})
         ],
-        b'{"error":{"message":"no"},"choices":[]}': [("error", {"error": {"message": "no"}})],
+        b'{"error":{"message":"no"},"choices":[]}': [("failed", {"error": {"message": "no"}})],
         b'{"choices":[{"index":1,"delta":{"content":"b"}}]}': [],
         b'{"choices":[],"usage":{"total_tokens":3}}': [],
         b'{"choices":[{"index":0}]}': [],
@@ -123,7 +131,7 @@ def test_the_end_tells_why_and_what_it_cost_then_done_for_those_who_wait_for_it(
     assert (done.type, done.json) == ("done", {"finish_reason": "stop", "usage": USAGE})
     assert (plain.type, plain.data) == ("message", "[DONE]")
     assert done.id == plain.id
-    assert done.id.endswith("_0000000000000003")
+    assert done.id.endswith("_0000000000000004"), "who has seen it has seen the end"
 
 
 def test_usage_may_come_with_the_finish_or_not_at_all():
@@ -135,7 +143,7 @@ def test_usage_may_come_with_the_finish_or_not_at_all():
 
 
 def test_a_stopped_answer_ends_like_any_other():
-    last = openai.cancelled_events(chunk("a"), id="x", model="m", tokens=1)
+    last = openai.cancelled_events(chunk("a"), id="x", model="m", finish="", tokens=1)
 
     client = ended(chunk("a"), *last, state=State.CANCELLED)
 
@@ -150,7 +158,7 @@ def test_a_broken_answer_ends_with_its_error(state):
 
     client = ended(chunk("a"), error, state=state)
 
-    assert [event.type for event in client.events] == ["chunk", "error"]
+    assert [event.type for event in client.events] == ["start", "chunk", "failed"]
     assert client.events[-1].json["error"]["code"] == "upstream_timeout"
 
 
@@ -165,9 +173,8 @@ def test_a_reader_that_comes_back_gets_the_same_bytes_as_one_that_stayed(cursor)
 
     back = attach(scene, cursor)
 
-    opening = b":\nretry: 1000\n"
-    rest = back.body.removeprefix(opening)
-    assert back.body == opening + rest
+    rest = back.body.removeprefix(opening(scene, cursor))
+    assert back.body == opening(scene, cursor) + rest
     assert stayed.body.endswith(rest)
     assert [event.id for event in back.events if event.type == "chunk"] == [
         scene.id(n) for n in (1, 2, 3) if n > cursor
@@ -180,4 +187,4 @@ def test_silences_are_broken_by_heartbeats():
 
     scene.loop.wind(HEARTBEAT)
 
-    assert client.body == b":\n:\n"
+    assert client.body == opening(scene) + b":\n"

@@ -14,19 +14,23 @@ from gateway.eventlog import EventLog, State
 from gateway.hub import Live
 from gateway.reply import Reply
 from gateway.views.eventsource import RETRY, TYPE
-from gateway.views.view import SSE_FIELDS, StreamView, block, location
+from gateway.views.view import SSE_FIELDS, STREAMS, StreamView, block, location
 
 
 class ChatEventsView(StreamView):
-    """`chunk` for what the answer grows by, `done` at its end, `error` where it breaks.
+    """`start`, `chunk` for what the answer grows by, `done` at its end, `error` where it breaks.
 
     Blocks are made of the log's entries and of nothing else: a reader that comes back amid
     gets what one that stayed gets.  Of several choices it is the first.
+
+    `start` comes at once, with an id: a page that is cut before the first token would
+    otherwise come back without one, and be a second request.  The blocks of the end have an
+    id of their own, so that who was cut just before them comes back for them.
     """
 
     transport = "chat_events"
 
-    __slots__ = ("_prefix",)
+    __slots__ = ()
 
     def __init__(
         self,
@@ -41,11 +45,11 @@ class ChatEventsView(StreamView):
         super().__init__(
             live, reply, desk, cursor=cursor, subject=subject, left=left, style=None
         )
-        self._prefix = RETRY  # of the first block
-
     def attach(self) -> None:
-        """Begin to follow the log; the head goes out at once, before there is a block."""
-        self._start().write(b":\n")
+        """Begin to follow the log; the head and the first block go out at once."""
+        log = self._live.log
+        start = block(log.cursor(self.cursor), b"start", _dumps({"stream": STREAMS + log.id}))
+        self._start().write(b":\n" + RETRY + start)
         super().attach()
 
     def _fields(self) -> bytes:
@@ -53,25 +57,23 @@ class ChatEventsView(StreamView):
 
     def _framed(self, batches: list[Batch]) -> bytes:
         log = self._live.log
-        return self._prefixed(b"".join([
+        return b"".join([
             _block(log.cursor(number), payload)
             for batch in batches
             for number, (_, payload) in enumerate(entries(batch.data), batch.first)
-        ]))  # fmt: skip
+        ])  # fmt: skip
 
     def _ending(self) -> bytes:
         log = self._live.log
-        if log.state is not State.FINISHED and log.state is not State.CANCELLED:
+        if not has_ending(log):
             return b""
-        id = log.cursor(log.tail)
-        done = block(id, b"done", _dumps(_summary(log)))
-        return self._prefixed(done + b"id: " + id.encode() + b"\n" + openai.DONE)
+        done = block(log.end(), b"done", _dumps(_summary(log)))
+        return done + b"id: " + log.end().encode() + b"\n" + openai.DONE
 
-    def _prefixed(self, blocks: bytes) -> bytes:
-        if not blocks:
-            return b""
-        prefix, self._prefix = self._prefix, b""
-        return prefix + blocks
+
+def has_ending(log: EventLog) -> bool:
+    """Tell whether a closed log has blocks at its end besides its entries."""
+    return log.state is State.FINISHED or log.state is State.CANCELLED
 
 
 def _block(id: str, payload: bytes) -> bytes:
@@ -79,7 +81,8 @@ def _block(id: str, payload: bytes) -> bytes:
     event = _loads(payload)
     error, choice = event.get("error"), _choice(event)
     if error:
-        return block(id, b"error", _dumps({"error": error}))
+        # Not `error`: a page would take it for the loss of its connection (facts §4).
+        return block(id, b"failed", _dumps({"error": error}))
     delta = choice.get("delta")
     if not isinstance(delta, dict):
         return b""

@@ -19,6 +19,9 @@ from gateway.reply import Reply
 # Seconds of silence between heartbeats: well under the 60 s of nginx and load balancers.
 HEARTBEAT = 15.0
 
+# Where logs are read.
+STREAMS = "/v1/stream/"
+
 SSE_FIELDS = (
     # no-transform: a proxy that compresses an event stream holds it back.
     b"cache-control: no-cache, no-transform, no-store\r\n"
@@ -35,7 +38,7 @@ def block(id: str, event: bytes, data: bytes) -> bytes:
 
 def location(log: EventLog) -> bytes:
     """Return the field that says where else a log can be read."""
-    return b"location: /v1/stream/" + log.id.encode() + b"\r\n"
+    return f"location: {STREAMS}{log.id}\r\n".encode()
 
 
 class View:
