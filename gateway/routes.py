@@ -23,6 +23,7 @@ from gateway.stops import CANCEL, STREAMS, Stops
 from gateway.stops import MAX_BODY as STOP_BODY
 from gateway.streams import Streams
 from gateway.tickets import Tickets
+from gateway.upgrades import Upgrades
 from gateway.visits import MAX_BODY, Endpoint, Serve, Visit, choose_method, refusing
 
 
@@ -67,7 +68,8 @@ class Api:
         models = [name for name in config.models if name != "*"]
         self._models = {name: self._model_card(name) for name in models}
         doors = Doors(config, providers, desk)
-        streams = Streams(config, desk)
+        upgrades = Upgrades(desk, self._cors)
+        streams = Streams(config, upgrades, desk)
         self._stream = {
             method: self._at(STREAMS + "{id}", serve, size)
             for method, (serve, size) in streams.methods.items()
