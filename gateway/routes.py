@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import orjson
 
 from gateway.callers import OPEN, Caller, Callers
+from gateway.chat_socket import ChatSockets
 from gateway.cors import Cors
 from gateway.desk import Desk
 from gateway.doors import CHAT, Doors
@@ -69,6 +70,7 @@ class Api:
         self._models = {name: self._model_card(name) for name in models}
         doors = Doors(config, providers, desk)
         upgrades = Upgrades(desk, self._cors)
+        chats = ChatSockets(doors, upgrades, desk)
         streams = Streams(config, upgrades, desk)
         self._stream = {
             method: self._at(STREAMS + "{id}", serve, size)
@@ -97,6 +99,7 @@ class Api:
             "/stop-generation": alias,
             "/v1/stop-generation": alias,
             "/api/stop-generation": alias,
+            "/v1/ws/chat": {"GET": self._at("/v1/ws/chat", chats.serve)},
             "/v1/models": {"GET": self._at("/v1/models", self._list_models)},
             "/healthz": {"GET": self._at("/healthz", _healthz, public=True)},
         }
