@@ -6,6 +6,7 @@ POST, stream: true      its events, as they come (`views/sse.py`)
   Idempotency-Key       … or those of the same request, asked before
   Prefer: respond-async … read elsewhere: 202, with the log's place
 GET …/stream            for a browser's EventSource (`views/chat_events.py`)
+a message               on a WebSocket (`chat_socket.py`)
 """
 
 from collections.abc import Mapping
@@ -20,10 +21,11 @@ from gateway.dialects import openai
 from gateway.errors import ClientError, CursorGone, ModelNotFound
 from gateway.eventlog import EventLog, State
 from gateway.guard import RequestHead
+from gateway.host import Request
 from gateway.hub import Live
 from gateway.idempotency import IdempotencyKeys
 from gateway.provider import Provider
-from gateway.relay import Order
+from gateway.relay import Order, Receipt
 from gateway.settings import Config, Model
 from gateway.stream import Stream
 from gateway.unary import Unary
@@ -88,6 +90,17 @@ class Doors:
             cursor=0, subject=visit.caller.subject, left=stream.left,
         ).attach()  # fmt: skip
         stream.begin()
+
+    def asked(self, visit: Visit, call: openai.Call, receipt: Receipt) -> Stream:
+        """Prepare a generation that a message asks for, over the connection of this visit."""
+        head, client = visit.request.head, visit.request.client
+        terms = _terms(self._model(call.model, visit.caller), head, comes_back=True)
+        order = self._order(visit, call, "/chat/completions", terms)
+        order.route = head.path
+        request = Request(
+            head, b"", id=receipt.request_id, client=client, received=self._desk.clock()
+        )
+        return Stream(self._desk, order, request, receipt)
 
     # Streams.
 

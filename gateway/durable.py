@@ -32,7 +32,7 @@ INSTANT = re.compile(  # RFC 3339 §5.6
 # Bytes of a value that is kept as long as its channel: names and types are short.
 MAX_KEPT = 256
 
-LIVE_MODES = ("long-poll", "sse")
+LIVE_MODES = ("long-poll", "sse", "websocket")
 
 
 class Terms(msgspec.Struct, frozen=True):

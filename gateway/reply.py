@@ -48,6 +48,10 @@ def status_line(status: int) -> bytes:
 class Successor(Protocol):
     """What has a connection after an upgrade."""
 
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes written after the head."""
+
     def take_over(
         self,
         transport: asyncio.Transport,
@@ -91,8 +95,8 @@ class Reply:
     """The answer to one request.  Its calls are harmless once the client is gone."""
 
     __slots__ = (
-        "_bodyless", "_chunked", "_http10", "_outlet", "_paused", "_sent", "_wire", "ended",
-        "fields", "on_gone", "on_writable", "request_id", "status",
+        "_bodyless", "_chunked", "_http10", "_outlet", "_paused", "_sent", "_successor", "_wire",
+        "ended", "fields", "on_gone", "on_writable", "request_id", "status",
     )  # fmt: skip
 
     def __init__(self, wire: Wire, request_id: str, *, method: str, http10: bool) -> None:
@@ -107,6 +111,7 @@ class Reply:
         self._http10 = http10
         self._chunked = False
         self._outlet: Outlet | None = None  # once a stream has begun
+        self._successor: Successor | None = None  # who has the connection after an upgrade
         self._paused = False
         self._sent = 0  # bytes of a whole answer's body
         self._bodyless = method == "HEAD"
@@ -153,6 +158,7 @@ class Reply:
         """Answer 101 and end the reply: the connection is the successor's from now on."""
         head = self._head(101, fields)
         self.ended = True
+        self._successor = successor
         self._wire.upgrade(head, successor)
 
     def write(self, data: bytes) -> None:
@@ -168,7 +174,9 @@ class Reply:
 
     @property
     def bytes_sent(self) -> int:
-        """Bytes of the body so far, before framing."""
+        """Bytes of the body so far, before framing, or of whatever follows an upgrade."""
+        if self._successor is not None:
+            return self._successor.bytes_sent
         return self._sent if self._outlet is None else self._outlet.sent
 
     @property

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import orjson
 
 from gateway.callers import OPEN, Caller, Callers
+from gateway.chat_socket import ChatSockets
 from gateway.cors import Cors
 from gateway.desk import Desk
 from gateway.doors import CHAT, Doors
@@ -23,6 +24,7 @@ from gateway.stops import CANCEL, STREAMS, Stops
 from gateway.stops import MAX_BODY as STOP_BODY
 from gateway.streams import Streams
 from gateway.tickets import Tickets
+from gateway.upgrades import Upgrades
 from gateway.visits import MAX_BODY, Endpoint, Serve, Visit, choose_method, refusing
 
 
@@ -67,7 +69,9 @@ class Api:
         models = [name for name in config.models if name != "*"]
         self._models = {name: self._model_card(name) for name in models}
         doors = Doors(config, providers, desk)
-        streams = Streams(config, desk)
+        upgrades = Upgrades(desk, self._cors)
+        chats = ChatSockets(doors, upgrades, desk)
+        streams = Streams(config, upgrades, desk)
         self._stream = {
             method: self._at(STREAMS + "{id}", serve, size)
             for method, (serve, size) in streams.methods.items()
@@ -95,6 +99,7 @@ class Api:
             "/stop-generation": alias,
             "/v1/stop-generation": alias,
             "/api/stop-generation": alias,
+            "/v1/ws/chat": {"GET": self._at("/v1/ws/chat", chats.serve)},
             "/v1/models": {"GET": self._at("/v1/models", self._list_models)},
             "/healthz": {"GET": self._at("/healthz", _healthz, public=True)},
         }

@@ -13,23 +13,24 @@ from gateway.desk import Desk
 from gateway.durable import JSON, Post, Terms, Wish, read_post, read_terms, read_wish
 from gateway.errors import (
     ClientError,
-    CursorGone,
     Forbidden,
     MethodNotAllowed,
     NotAcceptable,
     Overloaded,
 )
-from gateway.eventlog import NOW, START, EventLog, State
+from gateway.eventlog import NOW, EventLog, State
 from gateway.guard import RequestHead
 from gateway.hub import Live
 from gateway.reply import field
 from gateway.settings import Channel as Settings
 from gateway.settings import Config
 from gateway.stops import STREAMS
+from gateway.upgrades import Upgrades
 from gateway.views.durable import DurableView
 from gateway.views.eventsource import EventSourceView
 from gateway.views.long_poll import LongPoll
 from gateway.views.poll import catch_up
+from gateway.views.socket import SocketView
 from gateway.visits import Serve, Visit
 
 
@@ -46,6 +47,8 @@ ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._~-]{1,128}")
 # Ids of generations begin so.
 GENERATION = "gen_"
 READERS = "GET, HEAD"
+# The WebSocket subprotocol of a log's envelopes.
+SOCKET_PROTOCOL = "headgate.v1"
 
 CORP = b"cross-origin-resource-policy: same-origin\r\n"
 # People choose the content type: what they wrote must not run as a page of ours.
@@ -55,8 +58,9 @@ SANDBOX = b"content-security-policy: default-src 'none'; sandbox\r\n"
 class Streams:
     """Handlers of the logs' own path, and the channels that there are."""
 
-    def __init__(self, config: Config, desk: Desk) -> None:
+    def __init__(self, config: Config, upgrades: Upgrades, desk: Desk) -> None:
         self._desk = desk
+        self._upgrades = upgrades
         self._long_poll = config.logs.long_poll
         self._configured = config.channels
         self._owners: dict[str, str] = {}  # subjects, by the ids of their channels
@@ -138,7 +142,9 @@ class Streams:
         live = self._find(visit)
         if isinstance(live.log, Channel):
             live.log.touch(self._desk.wall())
-        if wish.live:
+        if wish.live == "websocket":
+            self._upgrade(visit, live, wish)
+        elif wish.live:
             self._follow(visit, live, wish)
         elif b"text/event-stream" in visit.request.head.members(b"accept"):
             self._tell(visit, live, wish)
@@ -148,7 +154,7 @@ class Streams:
     def _catch_up(self, visit: Visit, live: Live, wish: Wish) -> None:
         catch_up(
             live, visit.reply,
-            cursor=self._locate(live.log, wish.offset),
+            cursor=visit.locate(live.log, wish.offset),
             subject=visit.caller.subject,
             now=wish.offset == NOW,
             if_none_match=visit.request.head.get(b"if-none-match"),
@@ -156,7 +162,7 @@ class Streams:
         )  # fmt: skip
 
     def _follow(self, visit: Visit, live: Live, wish: Wish) -> None:
-        cursor = self._locate(live.log, wish.offset)
+        cursor = visit.locate(live.log, wish.offset)
         subject, desk = visit.caller.subject, self._desk
         if wish.live == "sse":
             DurableView(
@@ -169,16 +175,24 @@ class Streams:
                 given_cursor=wish.cursor, subject=subject, left=visit.account,
             ).attach()  # fmt: skip
 
+    def _upgrade(self, visit: Visit, live: Live, wish: Wish) -> None:
+        """Show a log on a WebSocket."""
+
+        def session() -> SocketView:
+            _check_json(live.log)
+            cursor, recovered = visit.begin_at(live.log, wish.offset)
+            return SocketView(
+                live, self._desk, cursor=cursor, recovered=recovered,
+                subject=visit.caller.subject, left=visit.account,
+            )  # fmt: skip
+
+        self._upgrades.upgrade(visit, SOCKET_PROTOCOL, session)
+
     def _tell(self, visit: Visit, live: Live, wish: Wish) -> None:
         """Show a log to an EventSource, which cannot be told of a cursor that is gone by a 410."""
-        if isinstance(live.log, Channel) and not live.log.json:
-            raise NotAcceptable("only a log of JSON is shown so; live=sse shows any")
+        _check_json(live.log)
         seen = visit.request.head.get(b"last-event-id").decode("latin-1") or wish.last_event_id
-        recovered = True
-        try:
-            cursor = self._locate(live.log, seen or wish.offset)
-        except CursorGone:
-            cursor, recovered = live.log.base, False
+        cursor, recovered = visit.begin_at(live.log, seen or wish.offset)
         if live.log.closed and cursor == live.log.tail and recovered:
             visit.reply.send(204, b"", fields=CORP)  # so it stops coming back
             return
@@ -186,18 +200,6 @@ class Streams:
             live, visit.reply, self._desk, cursor=cursor, recovered=recovered,
             subject=visit.caller.subject, left=visit.account,
         ).attach()  # fmt: skip
-
-    def _locate(self, log: EventLog, offset: str) -> int:
-        """Return the number of a cursor, and count what became of whoever came back with it."""
-        try:
-            cursor = log.locate(offset or START)
-        except CursorGone:
-            self._desk.metrics.resumed("gone")
-            raise
-        if offset not in ("", START, NOW):
-            ended = log.closed and cursor == log.tail
-            self._desk.metrics.resumed("ended" if ended else "recovered")
-        return cursor
 
     # The channels.
 
@@ -262,6 +264,16 @@ def _written(live: Live) -> Channel:
     if not isinstance(live.log, Channel):
         raise MethodNotAllowed("a generation's log is written by its model", allow=READERS)
     return live.log
+
+
+def _check_json(log: EventLog) -> None:
+    """Return if each entry of a log can be shown on its own.
+
+    Raises:
+        NotAcceptable: it is not of JSON.
+    """
+    if isinstance(log, Channel) and not log.json:
+        raise NotAcceptable("only a log of JSON is shown so; live=sse shows any")
 
 
 def _lifetime(terms: Terms) -> bytes:

@@ -6,11 +6,13 @@ from gateway.callers import Caller
 from gateway.desk import Desk
 from gateway.errors import (
     ClientError,
+    CursorGone,
     GatewayError,
     LogNotFound,
     MethodNotAllowed,
     RouteNotFound,
 )
+from gateway.eventlog import NOW, START, EventLog
 from gateway.guard import RequestHead
 from gateway.host import MAX_UNWANTED, Request
 from gateway.hub import Live
@@ -51,6 +53,36 @@ class Visit:
         if live is None or live.log.subject not in ("", self.caller.subject):
             raise LogNotFound("no such stream")
         return live
+
+    def locate(self, log: EventLog, cursor: str) -> int:
+        """Return the number of a cursor, and count what became of whoever came back with it.
+
+        Raises:
+            CursorGone: entries after it were trimmed, or it is of another log.
+            ClientError: it is no cursor.
+        """
+        try:
+            number = log.locate(cursor or START)
+        except CursorGone:
+            self._desk.metrics.resumed("gone")
+            raise
+        if cursor not in ("", START, NOW):
+            ended = log.closed and number == log.tail
+            self._desk.metrics.resumed("ended" if ended else "recovered")
+        return number
+
+    def begin_at(self, log: EventLog, cursor: str) -> tuple[int, bool]:
+        """Return where a reader starts that must be told in the stream if its cursor is gone.
+
+        Then it starts with what is left, and the second is False.
+
+        Raises:
+            ClientError: it is no cursor.
+        """
+        try:
+            return self.locate(log, cursor), True
+        except CursorGone:
+            return log.base, False
 
     def taken(self) -> None:
         """Leave the line in the log to a job, which knows more."""
@@ -113,7 +145,8 @@ class Endpoint:
         except GatewayError as refusal:
             error = refusal.message
             reply.error(refusal)
-        if reply.ended:
+        # After an upgrade the session accounts for it, when it is over.
+        if reply.ended and reply.status != 101:
             visit.account(error)
 
 

@@ -122,6 +122,9 @@ class Session(Protocol):
     def writable(self) -> None:
         """Go on writing: the client, for which `paused` stood, takes more again."""
 
+    def retire(self) -> None:
+        """End soon, by `go_away`: the listener drains, and waits for what is under way."""
+
     def gone(self) -> None:
         """Stop: nothing can be said any more.  Called once, also from within our own `close`."""
 
@@ -207,9 +210,14 @@ class WebSocket(asyncio.Protocol):
             self._say_close(code, reason)
             self._enter(Phase.CLOSING)
 
-    def retire(self) -> None:
-        """Close: the listener drains."""
+    def go_away(self) -> None:
+        """Close, and tell the client that it is not its fault."""
         self.close(CloseReason.GOING_AWAY, "the server is going away")
+
+    def retire(self) -> None:
+        """End soon: the listener drains."""
+        if self._session is not None:
+            self._tell(self._session.retire)
 
     def abort(self) -> None:
         """Drop the connection and what is unsent."""

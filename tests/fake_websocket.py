@@ -86,6 +86,9 @@ class FakeSession:
     def writable(self) -> None:
         self.told.append("writable")
 
+    def retire(self) -> None:
+        self.socket.go_away()
+
     def gone(self) -> None:
         self.told.append("gone")
 

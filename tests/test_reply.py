@@ -1,5 +1,7 @@
 """Reply: the exact bytes of an answer, and what its connection is told."""
 
+from types import SimpleNamespace
+
 import orjson
 import pytest
 
@@ -252,7 +254,8 @@ def test_a_type_from_outside_cannot_forge_a_field():
 def test_an_upgrade_is_a_head_and_leaves_the_connection_to_another(keep_alive):
     wire, reply = wire_and_reply(keep_alive=keep_alive)
 
-    reply.upgrade(b"upgrade: x\r\nconnection: upgrade\r\n", "the successor")
+    successor = SimpleNamespace(bytes_sent=7)
+    reply.upgrade(b"upgrade: x\r\nconnection: upgrade\r\n", successor)
 
     assert wire.writes == [
         b"HTTP/1.1 101 Switching Protocols\r\n"
@@ -263,5 +266,5 @@ def test_an_upgrade_is_a_head_and_leaves_the_connection_to_another(keep_alive):
         b"request-id: id-1\r\n"
         b"\r\n"
     ]
-    assert (reply.status, reply.bytes_sent, reply.ended) == (101, 0, True)
-    assert wire.told == ["upgrade: the successor"]
+    assert (reply.status, reply.bytes_sent, reply.ended) == (101, 7, True)
+    assert wire.told == [f"upgrade: {successor}"]

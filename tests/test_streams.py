@@ -9,6 +9,7 @@ import pytest
 from gateway._sseparse import Batch
 from gateway.callers import Caller
 from gateway.config import parse
+from gateway.cors import Cors
 from gateway.desk import Desk
 from gateway.durable import Post
 from gateway.eventlog import State
@@ -17,6 +18,7 @@ from gateway.hub import Hub
 from gateway.metrics import Metrics
 from gateway.reply import Reply
 from gateway.streams import MAX_BODY, MAX_CHANNELS, Streams
+from gateway.upgrades import Upgrades
 from gateway.visits import Endpoint
 from tests.asking import head
 from tests.fakes import FakeLoop, FakeProducer, FakeWire
@@ -90,7 +92,8 @@ class Scene:
             hub=self.hub, metrics=self.metrics, log=self.notes, loop=self.loop,
             clock=self.loop.time, wall=lambda: self.loop.now,
         )  # fmt: skip
-        self.streams = Streams(parse(CONFIG, name="test.toml", env={}), self.desk)
+        upgrades = Upgrades(self.desk, Cors(()))
+        self.streams = Streams(parse(CONFIG, name="test.toml", env={}), upgrades, self.desk)
 
     def send(self, line, body=b"", *, subject="", **fields):
         """Send a request; return the wire, on which more may be written."""

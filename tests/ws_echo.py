@@ -41,6 +41,9 @@ class Echo:
     def writable(self) -> None:
         pass
 
+    def retire(self) -> None:
+        self._socket.go_away()
+
     def gone(self) -> None:
         self._socket = None
 

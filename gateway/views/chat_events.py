@@ -1,15 +1,11 @@
 """A chat completion for a browser's EventSource: text and deltas, in blocks a page can use."""
 
-import json
-import math
 from collections.abc import Callable
-from typing import Any
 
-import orjson
-
-from gateway._sseparse import Batch, depth, entries
+from gateway._sseparse import Batch, entries
 from gateway.desk import Desk
 from gateway.dialects import openai
+from gateway.dialects.chunks import choice, encode, read, summary
 from gateway.eventlog import EventLog, State
 from gateway.hub import Live
 from gateway.reply import Reply
@@ -48,7 +44,7 @@ class ChatEventsView(StreamView):
     def attach(self) -> None:
         """Begin to follow the log; the head and the first block go out at once."""
         log = self._live.log
-        start = block(log.cursor(self.cursor), b"start", _dumps({"stream": STREAMS + log.id}))
+        start = block(log.cursor(self.cursor), b"start", encode({"stream": STREAMS + log.id}))
         self._start().write(b":\n" + RETRY + start)
         super().attach()
 
@@ -67,7 +63,7 @@ class ChatEventsView(StreamView):
         log = self._live.log
         if not has_ending(log):
             return b""
-        done = block(log.end(), b"done", _dumps(_summary(log)))
+        done = block(log.end(), b"done", encode(summary(log)))
         return done + b"id: " + log.end().encode() + b"\n" + openai.DONE
 
 
@@ -78,69 +74,14 @@ def has_ending(log: EventLog) -> bool:
 
 def _block(id: str, payload: bytes) -> bytes:
     """Return what the page is told of an entry: nothing, if it neither adds text nor fails."""
-    event = _loads(payload)
-    error, choice = event.get("error"), _choice(event)
+    event = read(payload)
+    error = event.get("error")
     if error:
         # Not `error`: a page would take it for the loss of its connection (facts §4).
-        return block(id, b"failed", _dumps({"error": error}))
-    delta = choice.get("delta")
+        return block(id, b"failed", encode({"error": error}))
+    delta = choice(event).get("delta")
     if not isinstance(delta, dict):
         return b""
     content = delta.get("content")
     text = content if isinstance(content, str) else ""
-    return block(id, b"chunk", _dumps({"content": text, "delta": delta}))
-
-
-def _choice(event: dict[str, Any]) -> dict[str, Any]:
-    """Return the first choice of a chunk, {} if it is not in there."""
-    choices = event.get("choices")
-    for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, dict) and choice.get("index", 0) == 0:
-            return choice
-    return {}
-
-
-def _summary(log: EventLog) -> dict[str, Any]:
-    """Return what the end of a log says: why, and the usage if that came then or later."""
-    usage = None
-    for batch in reversed(log.after(log.base)):
-        for _, payload in reversed(entries(batch.data)):
-            event = _loads(payload)
-            usage = usage or event.get("usage")
-            finish = _choice(event).get("finish_reason")
-            if finish:
-                return {"finish_reason": finish, "usage": usage}
-    return {"finish_reason": None, "usage": usage}
-
-
-# A provider may cut a character between two events, which leaves half of a surrogate pair in
-# each.  orjson refuses those, and a page puts them together again: hence the second ways.
-
-
-def _loads(payload: bytes) -> dict[str, Any]:
-    """Return the object in an entry; {} if it is none, or nested beyond reason."""
-    if depth(payload) > openai.MAX_DEPTH:
-        return {}
-    try:
-        event = orjson.loads(payload)
-    except orjson.JSONDecodeError:
-        try:
-            text = payload.decode("utf-8", "replace")
-            event = json.loads(text, parse_float=_finite, parse_constant=_finite)
-        except ValueError:
-            return {}
-    return event if isinstance(event, dict) else {}
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"JSON has no {text}")
-    return number
-
-
-def _dumps(value: object) -> bytes:
-    try:
-        return orjson.dumps(value)
-    except orjson.JSONEncodeError:
-        return json.dumps(value, separators=(",", ":")).encode()
+    return block(id, b"chunk", encode({"content": text, "delta": delta}))

@@ -8,7 +8,7 @@ from gateway._sseparse import IDS
 from gateway.desk import Desk
 from gateway.hub import Live
 from gateway.reply import Reply
-from gateway.views.view import SSE_FIELDS, StreamView, block
+from gateway.views.view import SSE_FIELDS, StreamView, beginning, block, end
 
 
 TYPE = b"content-type: text/event-stream; charset=utf-8\r\n"
@@ -58,12 +58,9 @@ class EventSourceView(StreamView):
     def _opening(self) -> bytes:
         log = self._live.log
         start = log.cursor(self.cursor)
-        told = {"streamNextOffset": start, "upToDate": self.cursor == log.tail}
-        if not self._recovered:
-            told = {"recovered": False, **told}
+        told = beginning(log, self.cursor, recovered=self._recovered)
         return block(start, b"control", orjson.dumps(told))
 
     def _ending(self) -> bytes:
         log = self._live.log
-        told = {"streamClosed": True, "state": log.state.value, "reason": log.reason}
-        return block(log.cursor(log.tail), b"control", orjson.dumps(told))
+        return block(log.cursor(log.tail), b"control", orjson.dumps(end(log)))

@@ -36,6 +36,17 @@ def block(id: str, event: bytes, data: bytes) -> bytes:
     return b"id: %b\nevent: %b\ndata: %b\n\n" % (id.encode(), event, data)
 
 
+def beginning(log: EventLog, cursor: int, *, recovered: bool) -> dict[str, object]:
+    """Return what a reader is told first: where it starts, and whether it missed something."""
+    told = {"streamNextOffset": log.cursor(cursor), "upToDate": cursor == log.tail}
+    return told if recovered else {"recovered": False, **told}
+
+
+def end(log: EventLog) -> dict[str, object]:
+    """Return what a reader of a closed log is told last."""
+    return {"streamClosed": True, "state": log.state.value, "reason": log.reason}
+
+
 def location(log: EventLog) -> bytes:
     """Return the field that says where else a log can be read."""
     return f"location: {STREAMS}{log.id}\r\n".encode()
