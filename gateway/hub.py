@@ -59,6 +59,9 @@ class Reader(Protocol):
     def wake(self) -> None:
         """Take what is new: entries, or the end."""
 
+    def retire(self) -> None:
+        """Leave now, of a log without an end: its client is to come back to another process."""
+
 
 class Producer(Protocol):
     """What the hub asks of the relay that fills a log."""
@@ -280,6 +283,12 @@ class Hub:
             self._open.discard(live)
         if self._kept.pop(live, None) is not None:
             self._kept_bytes -= live.log.held + LOG_COST
+
+    def retire(self) -> None:
+        """Let go of the readers of channels, which would never be done; generations finish."""
+        for live in tuple(self._open):
+            for reader in tuple(live.readers) if live.producer is None else ():
+                reader.retire()
 
     def close(self) -> None:
         """Drop everything; nothing rings any more."""

@@ -146,6 +146,7 @@ class Server:
         for server in self._servers["public"]:
             server.close()
         self.public.drain()
+        self._hub.retire()
         # Not for the jobs: one is over when its provider is, but a slow client is still reading.
         live = self.public.connections.empty()
         await self._first(live, self._hurry.wait(), self._config.server.drain)

@@ -1,6 +1,7 @@
 """The end of a process: what is live finishes, or ends honestly, and nothing is left."""
 
 import asyncio
+import re
 import socket
 
 import orjson
@@ -58,6 +59,33 @@ async def test_a_live_stream_finishes_while_the_server_drains():
     assert stand.log_lines[-2]["end"] == "finished"
 
 
+async def test_the_readers_of_a_channel_are_sent_away_before_the_drain_is_over():
+    async with Stand(drain="60s") as stand, serving(stand) as run:
+        client = await stand.open()
+        json = {"content_type": "application/json"}
+        await client.ask("PUT", "/v1/stream/news", None, **json)
+        await client.ask("POST", "/v1/stream/news", {"n": 1}, **json)
+        await client.close()
+        page, polling = await stand.open(), await stand.open()
+        page.send("GET", "/v1/stream/news", None, {"accept": "text/event-stream"})
+        await page.head()
+        polling.send("GET", "/v1/stream/news?live=long-poll&offset=now")
+        live = stand.server.desk.hub.find("news")
+        await until(lambda: len(live.readers) == 2)
+        stand.server.leave()
+        seen = b""
+        while part := await page.chunk():
+            seen += part
+        polled = await polling.answer()
+        await run
+        for one in (page, polling):
+            await one.close()
+
+    assert re.fullmatch(rb"retry: [1-5][0-9]{3}", seen.strip().split(b"\n")[-1])
+    assert b"streamClosed" not in seen
+    assert polled.status == 204
+
+
 async def test_new_connections_are_refused_and_idle_ones_closed_while_it_drains():
     go = asyncio.Event()
     async with (
@@ -88,9 +116,7 @@ async def test_every_socket_of_a_listener_closes_when_it_drains(monkeypatch):
     """A name may stand for several addresses, one socket each."""
 
     def two_addresses(host, port, **options):
-        return [
-            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{n}", 0)) for n in (1, 2)
-        ]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{n}", 0)) for n in (1, 2)]
 
     go = asyncio.Event()
     async with Scripted(CHUNKED + chunk(TEXT), go, REST) as provider:

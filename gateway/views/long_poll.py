@@ -47,6 +47,11 @@ class LongPoll(View):
         self._reply.on_gone = None
         super().leave()
 
+    def retire(self) -> None:
+        """Answer that nothing came; the client asks again, this process or the next."""
+        self._say_nothing()
+        self.leave()
+
     def _paused(self) -> bool:
         return False  # it is one answer, and not much
 
@@ -85,5 +90,4 @@ class LongPoll(View):
         return b"stream-cursor: %b\r\n" % cursor.encode()
 
     def _ring(self, now: float) -> None:
-        self._say_nothing()
-        self.leave()
+        self.retire()

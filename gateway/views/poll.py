@@ -30,6 +30,9 @@ class Glance:
     def wake(self) -> None:
         """Take nothing: it is gone at once."""
 
+    def retire(self) -> None:
+        """Do nothing: it is gone at once."""
+
 
 def catch_up(
     live: Live,

@@ -5,6 +5,7 @@ its client can take, and when the client's transport drains, it takes the rest i
 piece.
 """
 
+import random
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -18,6 +19,10 @@ from gateway.reply import Reply
 
 # Seconds of silence between heartbeats: well under the 60 s of nginx and load balancers.
 HEARTBEAT = 15.0
+
+# Milliseconds after which a client is told to come back when the process ends: a restart
+# takes a second, and a thousand readers spread over some more.
+COMEBACK = (1000, 5000)
 
 # Where logs are read.
 STREAMS = "/v1/stream/"
@@ -118,6 +123,10 @@ class View:
             if self._left is not None:
                 self._left()
 
+    def retire(self) -> None:
+        """Leave a log that has no end; its client comes back, to another process."""
+        self.leave()
+
     def _advance(self) -> None:
         """Note that all there is was taken."""
         if self.outlet is None:
@@ -178,6 +187,13 @@ class StreamView(View):
         self._alarm.cancel()
         self._reply.on_gone = self._reply.on_writable = None
         super().leave()
+
+    def retire(self) -> None:
+        """End the answer; whoever reads on comes back, not all in the same moment."""
+        if self._attached:
+            (self._body or self._start()).write(b"retry: %d\n\n" % random.randrange(*COMEBACK))
+            self._reply.end(b"")
+            self.leave()
 
     def _start(self) -> Outlet:
         """Write the head of the answer, with the first piece."""
