@@ -12,7 +12,7 @@ from tests.stand import Answer, Client, Stand, chat
 
 
 CHAT = "/v1/chat/completions"
-SLOW = {"tokens": 5, "interval": 3600}  # a first token, and then none for an hour
+SLOW = {"tokens": 5, "interval": 3_600_000}  # a first token, and then none for an hour
 WHOLE = CHUNKED + chunk(TEXT + FINISH + DONE) + LAST
 KEY = {"idempotency-key": "k1"}
 RESUME = {"headgate-resume": "true"}
