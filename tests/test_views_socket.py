@@ -236,6 +236,7 @@ def test_a_client_that_takes_nothing_is_cut():
     reader.site.loop.wind(2 * STALL_TIMEOUT)
 
     assert reader.close_codes == [1013]
+    assert reader.site.host.stalls == 1
     assert scene.live.readers == []
 
 
