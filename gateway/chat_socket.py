@@ -89,7 +89,7 @@ class ChatSocket:
 
     def binary(self, message: bytes) -> None:
         """Close: nothing here is binary."""
-        self._socket.close(CloseReason.UNSUPPORTED_DATA, "messages are text")
+        self._socket.close(CloseReason.INVALID_FRAME_PAYLOAD_DATA, "messages are text")
 
     def writable(self) -> None:
         """Go on with the lanes in turn, until the client takes no more."""

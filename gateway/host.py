@@ -93,6 +93,10 @@ class Host:
             self._date = (second, b"date: " + format_date_time(second).encode() + b"\r\n")
         return self._date[1]
 
+    def stalled(self) -> None:
+        """Count a client that was cut."""
+        self.stalls += 1
+
     def drain(self) -> None:
         """Give up keep-alive: idle connections close now, busy ones after their answer."""
         self.draining = True

@@ -318,6 +318,7 @@ class HttpConnection(asyncio.Protocol):
             head,
             early,
             on_lost=connections.discard,
+            on_stalled=self._host.stalled,
             on_crash=self._host.on_crash,
         )
         if self._host.draining:
@@ -388,7 +389,7 @@ class HttpConnection(asyncio.Protocol):
         """Cut a client that took nothing between two looks, whatever the phase."""
         taken = (self._reply.bytes_sent if self._reply is not None else 0) - waiting
         if taken == self._taken:
-            self._host.stalls += 1
+            self._host.stalled()
             self.abort()
         self._taken = taken
         return now + STALL_TIMEOUT

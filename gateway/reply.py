@@ -59,11 +59,13 @@ class Successor(Protocol):
         early: bytes,
         *,
         on_lost: Callable[["Successor"], None],
+        on_stalled: Callable[[], None],
         on_crash: Callable[[Exception], None],
     ) -> None:
         """Become the transport's protocol, write the answer's head, read what came early.
 
-        `on_lost(self)` is called when the transport is gone, `on_crash` for defects of ours.
+        `on_lost(self)` is called when the transport is gone, `on_stalled` when the client is
+        cut because it takes nothing, `on_crash` for defects of ours.
         """
 
     def retire(self) -> None:

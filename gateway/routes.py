@@ -29,6 +29,7 @@ from gateway.visits import MAX_BODY, Endpoint, Serve, Visit, choose_method, refu
 
 
 MODELS = "/v1/models/"
+TALK = "/ws"
 TEXT = b"text/plain; charset=utf-8"
 
 
@@ -100,6 +101,7 @@ class Api:
             "/v1/stop-generation": alias,
             "/api/stop-generation": alias,
             "/v1/ws/chat": {"GET": self._at("/v1/ws/chat", chats.serve)},
+            TALK: {"GET": self._at(TALK, streams.talk)},
             "/v1/models": {"GET": self._at("/v1/models", self._list_models)},
             "/healthz": {"GET": self._at("/healthz", _healthz, public=True)},
         }
@@ -111,7 +113,8 @@ class Api:
         fields = self._cors.fields(head)
         if head.method == "OPTIONS":
             return Entrance(self._options, OPEN, self._cors.preflight(head) or fields)
-        endpoint = choose_method(self._desk, self._methods(head.path), head)
+        path = TALK if head.path == "/" and head.upgrade else head.path
+        endpoint = choose_method(self._desk, self._methods(path), head)
         if endpoint.public:
             return Entrance(endpoint, OPEN, fields)
         try:

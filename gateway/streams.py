@@ -26,6 +26,7 @@ from gateway.settings import Channel as Settings
 from gateway.settings import Config
 from gateway.stops import STREAMS
 from gateway.upgrades import Upgrades
+from gateway.views.channel_socket import ChannelSocket
 from gateway.views.durable import DurableView
 from gateway.views.eventsource import EventSourceView
 from gateway.views.long_poll import LongPoll
@@ -47,6 +48,8 @@ ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._~-]{1,128}")
 # Ids of generations begin so.
 GENERATION = "gen_"
 READERS = "GET, HEAD"
+# The channel that has paths of its own, for those who know nothing of logs.
+EVENTS = "events"
 # The WebSocket subprotocol of a log's envelopes.
 SOCKET_PROTOCOL = "headgate.v1"
 
@@ -188,6 +191,20 @@ class Streams:
 
         self._upgrades.upgrade(visit, SOCKET_PROTOCOL, session)
 
+    def talk(self, visit: Visit) -> None:
+        """Show the channel EVENTS on a plain WebSocket, and publish what is said on it."""
+        live = self._find(visit, EVENTS)
+        _check_json(_written(live))
+
+        def publish(body: bytes) -> None:
+            self.publish(live, Post(body))
+
+        def session() -> ChannelSocket:
+            subject = visit.caller.subject
+            return ChannelSocket(live, self._desk, publish, subject=subject, left=visit.account)
+
+        self._upgrades.upgrade(visit, "", session)
+
     def _tell(self, visit: Visit, live: Live, wish: Wish) -> None:
         """Show a log to an EventSource, which cannot be told of a cursor that is gone by a 410."""
         _check_json(live.log)
@@ -231,9 +248,9 @@ class Streams:
         if len(self._owners) >= MAX_CHANNELS:
             raise Overloaded("there are as many channels as there may be", retry_after=60)
 
-    def _find(self, visit: Visit) -> Live:
-        """Return the log in the path; an expired one is none."""
-        id = visit.request.head.path[len(STREAMS) :]
+    def _find(self, visit: Visit, id: str = "") -> Live:
+        """Return a log, that in the path if no other is meant; an expired one is none."""
+        id = id or visit.request.head.path[len(STREAMS) :]
         self._expire(id)
         live = visit.log(id)
         if isinstance(live.log, Channel):

@@ -23,5 +23,6 @@ class Upgrades:
                 page asks that is none of ours; then `session` is not called.
         """
         head = visit.request.head
-        shake = handshake(head, (protocol,), allowed=lambda origin: not self._cors.foreign(head))
+        known = (protocol,) if protocol else ()
+        shake = handshake(head, known, allowed=lambda origin: not self._cors.foreign(head))
         visit.reply.upgrade(shake.fields, WebSocket(session(), self._desk.loop))

@@ -141,8 +141,8 @@ class WebSocket(asyncio.Protocol):
 
     __slots__ = (
         "_alarm", "_asked", "_deadline", "_heard", "_judge", "_limit", "_loop", "_message",
-        "_on_crash", "_on_lost", "_outlet", "_phase", "_pinged", "_session", "_taken",
-        "_transport", "_unread", "_valve", "bytes_sent", "paused",
+        "_on_crash", "_on_lost", "_on_stalled", "_outlet", "_phase", "_pinged", "_session",
+        "_taken", "_transport", "_unread", "_valve", "bytes_sent", "paused",
     )  # fmt: skip
 
     def __init__(
@@ -173,6 +173,7 @@ class WebSocket(asyncio.Protocol):
         self._valve: Valve
         self._alarm: Alarm
         self._on_lost: Callable[[Successor], None]
+        self._on_stalled: Callable[[], None]
         self._on_crash: Callable[[Exception], None]
 
     # For the session, and for whoever keeps the connections.
@@ -234,12 +235,14 @@ class WebSocket(asyncio.Protocol):
         early: bytes,
         *,
         on_lost: Callable[[Successor], None],
+        on_stalled: Callable[[], None],
         on_crash: Callable[[Exception], None],
     ) -> None:
         """Begin where the handshake ended, as `reply.Successor` says."""
         self._transport = transport
         self._valve = Valve(transport)
         self._on_lost = on_lost
+        self._on_stalled = on_stalled
         self._on_crash = on_crash
         self._heard = self._loop.time()
         self._alarm = Alarm(self._loop, self._ring, self._heard + PING_AFTER)
@@ -381,6 +384,8 @@ class WebSocket(asyncio.Protocol):
         """Close on a client that took nothing between two looks."""
         taken = self.bytes_sent - waiting
         if taken == self._taken:
+            if self._phase is Phase.OPEN:
+                self._on_stalled()
             self.close(CloseReason.TRY_AGAIN_LATER, "too slow: nothing was read for a long time")
         self._taken = taken
         return now + STALL_TIMEOUT

@@ -9,7 +9,7 @@ import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
 from tests.fake_websocket import FIELDS
-from tests.fakes import wind_by_hand
+from tests.fakes import until, wind_by_hand
 from tests.stand import Stand, chat, serving
 
 
@@ -31,9 +31,12 @@ BOB = {"authorization": "Bearer sk-bob-0123456789abc"}
 @asynccontextmanager
 async def opened(stand: Stand, path: str, **settings: object) -> AsyncIterator[ClientConnection]:
     """A WebSocket that must be gone from the gateway at the end."""
+    connections = stand.server.public.connections
+    others = set(connections)
     async with connect(stand.url.replace("http", "ws") + path, **settings) as client:
+        mine = set(connections) - others
         yield client
-    await stand.server.public.connections.empty()
+    await until(lambda: mine.isdisjoint(connections))
 
 
 async def begun(stand: Stand, headers: dict[str, str] | None = None, **mock: object) -> str:

@@ -110,7 +110,7 @@ def test_a_cursor_that_is_gone_is_told_before_what_is_left():
     scene.publish(b"data: 2\n\n")
     scene.live.log.trim(1)
 
-    reader = Reader(scene, recovered=False)
+    reader = Reader(scene, cursor=1, recovered=False)
 
     told = {"recovered": False, "streamNextOffset": scene.id(1), "upToDate": False}
     assert reader.envelopes == [scene.control(1, **told), {"id": scene.id(2), "data": 2}]
@@ -160,7 +160,7 @@ def test_binary_closes():
 
     reader.send(frame(BINARY, b'{"type":"cancel"}'))
 
-    assert reader.close_codes == [1003]
+    assert reader.close_codes == [1007]
 
 
 def test_a_channel_cannot_be_cancelled():
@@ -236,6 +236,7 @@ def test_a_client_that_takes_nothing_is_cut():
     reader.site.loop.wind(2 * STALL_TIMEOUT)
 
     assert reader.close_codes == [1013]
+    assert reader.site.host.stalls == 1
     assert scene.live.readers == []
 
 

@@ -1,4 +1,4 @@
-"""A log on a WebSocket: an envelope for each entry, one to one with EventSource's blocks."""
+"""Logs on a WebSocket: what such views share, and the one whose frames are envelopes."""
 
 from collections.abc import Callable, Mapping
 from typing import Literal
@@ -18,23 +18,12 @@ from gateway.websocket import WebSocket
 CURSOR_GONE = 4410
 
 
-class Cancel(msgspec.Struct):
-    """The one message that a client has for a log."""
-
-    type: Literal["cancel"]
-
-
-class SocketView(View):
-    """The session of a WebSocket that follows one log.
-
-    The first frame repeats the cursor it starts from; a cursor that is gone, `recovered`
-    False, is told in it, and then all that is left is read.  The last one says how the
-    log was closed; close 1000 follows.
-    """
+class FramesView(View):
+    """The session of a WebSocket that follows one log; close 1000 says that it has all."""
 
     transport = "websocket"
 
-    __slots__ = ("_ended", "_recovered", "_socket")
+    __slots__ = ("_ended", "_socket")
 
     def __init__(
         self,
@@ -42,42 +31,27 @@ class SocketView(View):
         desk: Desk,
         *,
         cursor: int,
-        recovered: bool = True,
         subject: str = "",
         left: Callable[[], None] | None = None,
     ) -> None:
-        cursor = cursor if recovered else live.log.base
         super().__init__(live, desk, cursor=cursor, subject=subject, left=left)
-        self._recovered = recovered
         self._ended = False  # the last frame is written
         self._socket: WebSocket
 
     # What the socket says.
 
     def opened(self, socket: WebSocket) -> None:
-        """Begin to follow the log; the first frame goes out at once."""
+        """Begin to follow the log."""
         self._socket = socket
-        self.outlet = socket.start(self._live.log.epoch.encode())
-        self.outlet.cursor = self._cursor
-        self.outlet.write(self._opening())
         self.attach()
 
     def text(self, message: str) -> None:
-        """Stop the generation, if the message says so."""
-        producer = self._live.producer
-        try:
-            msgspec.json.decode(message, type=Cancel)
-        except (msgspec.MsgspecError, RecursionError):
-            self._socket.close(CloseReason.INVALID_FRAME_PAYLOAD_DATA, 'send {"type":"cancel"}')
-            return
-        if producer is not None:
-            producer.cancel("stop")
-        elif not self._live.log.closed:
-            self._socket.close(CloseReason.POLICY_VIOLATION, "a channel is closed, not cancelled")
+        """Do what a message says."""
+        raise NotImplementedError
 
     def binary(self, message: bytes) -> None:
         """Close: nothing here is binary."""
-        self._socket.close(CloseReason.UNSUPPORTED_DATA, "messages are text")
+        self._refuse("messages are text")
 
     def writable(self) -> None:
         """Go on from the log, or close if all of it is out."""
@@ -95,15 +69,11 @@ class SocketView(View):
         """Stop following."""
         self.leave()
 
+    def _refuse(self, reason: str) -> None:
+        """Close on a message that is none of those which are taken here."""
+        self._socket.close(CloseReason.INVALID_FRAME_PAYLOAD_DATA, reason)
+
     # What the view writes.
-
-    def _opening(self) -> bytes:
-        told = beginning(self._live.log, self.cursor, recovered=self._recovered)
-        return self._control(self.cursor, told)
-
-    def _control(self, number: int, told: Mapping[str, object]) -> bytes:
-        block = b"event: control\ndata: " + orjson.dumps(told) + b"\n\n"
-        return envelopes(block, number, self._live.log.epoch.encode())
 
     def _paused(self) -> bool:
         return self._socket.paused
@@ -112,18 +82,86 @@ class SocketView(View):
         self._socket.close(CURSOR_GONE, "what follows the cursor is not kept any more")
 
     def _take(self, batches: list[Batch]) -> None:
-        if batches and self.outlet is not None:
-            self.outlet.write(self._framed(batches))
+        self._write(self._framed(batches))
         self._advance()
 
     def _finish(self, batches: list[Batch]) -> None:
-        log, outlet = self._live.log, self.outlet
-        assert outlet is not None
-        outlet.write(self._framed(batches) + self._control(log.tail, end(log)))
+        self._write(self._framed(batches) + self._ending())
         self._ended = True
         if not self._socket.paused:  # or the rest would have to be read in the time for closing
             self._socket.close(CloseReason.NORMAL_CLOSURE)
 
+    def _write(self, frames: bytes) -> None:
+        if frames:
+            self._socket.write(frames)
+
+    def _framed(self, batches: list[Batch]) -> bytes:
+        raise NotImplementedError
+
+    def _ending(self) -> bytes:
+        """Return the frames that say that the log is closed, if any do."""
+        return b""
+
+
+class Cancel(msgspec.Struct):
+    """The one message that a client has for a log."""
+
+    type: Literal["cancel"]
+
+
+class SocketView(FramesView):
+    """An envelope for each entry, one to one with EventSource's blocks.
+
+    The first frame repeats the cursor it starts from; a cursor that is gone, `recovered`
+    False, is told in it, and then all that is left is read.  The last one says how the
+    log was closed.
+    """
+
+    __slots__ = ("_recovered",)
+
+    def __init__(
+        self,
+        live: Live,
+        desk: Desk,
+        *,
+        cursor: int,
+        recovered: bool = True,
+        subject: str = "",
+        left: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__(live, desk, cursor=cursor, subject=subject, left=left)
+        self._recovered = recovered
+
+    def opened(self, socket: WebSocket) -> None:
+        """Begin to follow the log; the first frame goes out at once."""
+        log = self._live.log
+        self.outlet = socket.start(log.epoch.encode())
+        self.outlet.cursor = self._cursor
+        told = beginning(log, self._cursor, recovered=self._recovered)
+        socket.write(self._control(self._cursor, told))
+        super().opened(socket)
+
+    def text(self, message: str) -> None:
+        """Stop the generation, if the message says so."""
+        producer = self._live.producer
+        try:
+            msgspec.json.decode(message, type=Cancel)
+        except (msgspec.MsgspecError, RecursionError):
+            self._refuse('send {"type":"cancel"}')
+            return
+        if producer is not None:
+            producer.cancel("stop")
+        elif not self._live.log.closed:
+            self._socket.close(CloseReason.POLICY_VIOLATION, "a channel is closed, not cancelled")
+
     def _framed(self, batches: list[Batch]) -> bytes:
         epoch = self._live.log.epoch.encode()
         return b"".join([batch.framed(FRAMES, epoch) for batch in batches])
+
+    def _ending(self) -> bytes:
+        log = self._live.log
+        return self._control(log.tail, end(log))
+
+    def _control(self, number: int, told: Mapping[str, object]) -> bytes:
+        block = b"event: control\ndata: " + orjson.dumps(told) + b"\n\n"
+        return envelopes(block, number, self._live.log.epoch.encode())
