@@ -51,7 +51,7 @@ class Visit:
         """
         live = self._desk.hub.find(id)
         if live is None or live.log.subject not in ("", self.caller.subject):
-            raise LogNotFound("no such stream")
+            raise LogNotFound
         return live
 
     def locate(self, log: EventLog, cursor: str) -> int:
