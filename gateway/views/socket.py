@@ -1,6 +1,6 @@
 """A log on a WebSocket: an envelope for each entry, one to one with EventSource's blocks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -10,7 +10,7 @@ from wsproto.frame_protocol import CloseReason
 from gateway._sseparse import FRAMES, Batch, envelopes
 from gateway.desk import Desk
 from gateway.hub import Live
-from gateway.views.view import View, beginning, end
+from gateway.views.view import View, beginning, end, greeting
 from gateway.websocket import WebSocket
 
 
@@ -99,10 +99,12 @@ class SocketView(View):
 
     def _opening(self) -> bytes:
         told = beginning(self._live.log, self.cursor, recovered=self._recovered)
-        return self._control(self.cursor, told)
+        hello = greeting(self._live, self._desk)
+        welcome = self._envelope(self.cursor, b"welcome", hello) if hello else b""
+        return self._envelope(self.cursor, b"control", orjson.dumps(told)) + welcome
 
-    def _control(self, number: int, told: Mapping[str, object]) -> bytes:
-        block = b"event: control\ndata: " + orjson.dumps(told) + b"\n\n"
+    def _envelope(self, number: int, event: bytes, data: bytes) -> bytes:
+        block = b"event: %b\ndata: %b\n\n" % (event, data)
         return envelopes(block, number, self._live.log.epoch.encode())
 
     def _paused(self) -> bool:
@@ -119,7 +121,8 @@ class SocketView(View):
     def _finish(self, batches: list[Batch]) -> None:
         log, outlet = self._live.log, self.outlet
         assert outlet is not None
-        outlet.write(self._framed(batches) + self._control(log.tail, end(log)))
+        last = self._envelope(log.tail, b"control", orjson.dumps(end(log)))
+        outlet.write(self._framed(batches) + last)
         self._ended = True
         if not self._socket.paused:  # or the rest would have to be read in the time for closing
             self._socket.close(CloseReason.NORMAL_CLOSURE)
