@@ -95,7 +95,8 @@ class Channel(EventLog):
     """
 
     __slots__ = (
-        "_closed_by", "_marks", "_order", "_producers", "_retention", "_to", "_touched", "terms",
+        "_closed_by", "_marks", "_order", "_producers", "_retention", "_to", "_touched",
+        "json", "maker", "media", "shared", "terms", "welcome",
     )  # fmt: skip
 
     def __init__(
@@ -108,9 +109,16 @@ class Channel(EventLog):
         body: bytes = b"",
         retention: Retention = KEEP,
         subject: str = "",
+        maker: str = "",
+        welcome: bool = False,
     ) -> None:
         super().__init__(id, epoch, subject=subject)
         self.terms = terms
+        self.media = terms.media.decode()  # as whoever made the channel wrote it
+        self.json = terms.kind == JSON
+        self.shared = subject == ""
+        self.maker = maker  # the subject that may delete it
+        self.welcome = welcome
         self._retention = retention
         self._touched = now
         self._order = b""  # the highest Stream-Seq
@@ -122,21 +130,11 @@ class Channel(EventLog):
         if terms.closed:
             self._end(None)
 
-    @property
-    def media(self) -> str:
-        """The content type, as whoever made the channel wrote it."""
-        return self.terms.media.decode()
-
-    @property
-    def json(self) -> bool:
-        """Whether entries are JSON, and so are SSE events as they stand."""
-        return self.terms.kind == JSON
-
-    def confirm(self, terms: Terms) -> None:
-        """Take note that somebody wants this channel to exist.
+    def confirm(self, terms: Terms, subject: str = "") -> None:
+        """Take note that somebody wants this channel to exist, for this subject or for all.
 
         Raises:
-            Conflict: it exists, on other terms.
+            Conflict: it exists, on other terms, or for others.
         """
         mine, theirs = (
             (t.kind, t.ttl, t.expires, closed)
@@ -144,6 +142,9 @@ class Channel(EventLog):
         )
         if mine != theirs:
             raise Conflict("the log exists with another content type, lifetime or closure")
+        if self.subject != subject:
+            readers = "all callers" if self.shared else "its maker only"
+            raise Conflict(f"the log exists, for {readers}", param="headgate-shared")
 
     def publish(self, post: Post, now: float) -> Receipt:
         """Append what was posted, once, and close if it says so.

@@ -17,8 +17,9 @@ METHODS: Final = b"GET, HEAD, POST, PUT, DELETE"
 REQUEST_FIELDS: Final = (
     b"authorization, x-api-key, api-key, content-type, if-none-match, last-event-id,"
     b" idempotency-key, prefer, x-request-id, headgate-resume, headgate-on-disconnect,"
-    b" stream-seq, stream-closed, stream-ttl, stream-expires-at, stream-forked-from,"
-    b" stream-fork-offset, stream-fork-sub-offset, producer-id, producer-epoch, producer-seq,"
+    b" headgate-shared, stream-seq, stream-closed, stream-ttl, stream-expires-at,"
+    b" stream-forked-from, stream-fork-offset, stream-fork-sub-offset,"
+    b" producer-id, producer-epoch, producer-seq,"
     b" openai-organization, openai-project, openai-beta, anthropic-version, anthropic-beta,"
     b" anthropic-dangerous-direct-browser-access"
 )

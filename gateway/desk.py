@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Protocol
 
 from gateway.hub import Hub
@@ -38,3 +39,8 @@ class Desk:
         self.clock = clock
         self.wall = wall
         self.jobs: Roster[Work] = Roster()
+
+    def timestamp(self) -> str:
+        """Return the wall time as RFC 3339 writes it, to the millisecond."""
+        now = datetime.fromtimestamp(self.wall(), UTC)
+        return now.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

@@ -19,7 +19,7 @@ from gateway.callers import Caller
 from gateway.desk import Desk
 from gateway.dialects import openai
 from gateway.errors import ClientError, CursorGone, ModelNotFound
-from gateway.eventlog import EventLog, State
+from gateway.eventlog import EventLog, State, epoch_of
 from gateway.guard import RequestHead
 from gateway.host import Request
 from gateway.hub import Live
@@ -107,7 +107,7 @@ class Doors:
     def _stream(self, visit: Visit, call: openai.Call, path: str) -> None:
         head = visit.request.head
         again = self._asked_before(visit)
-        ids = head.get(b"headgate-resume").lower() == b"true"
+        ids = _resumes(head)
         waits = not head.get(b"prefer") or b"respond-async" not in head.members(b"prefer")
         if again is not None:
             self._repeat(visit, again, ids=ids or bool(head.get(b"last-event-id")), waits=waits)
@@ -143,9 +143,10 @@ class Doors:
 
     def _asked_before(self, visit: Visit) -> Live | None:
         """Return the log of the same request under the same key, if it is worth reading."""
-        key = visit.request.head.get(b"idempotency-key")
+        head = visit.request.head
+        key = head.get(b"idempotency-key")
         if not key:
-            return None
+            return self._left_before(visit) if _resumes(head) else None
         now = self._desk.clock()
         id = self._keys.find(visit.caller.subject, key, visit.request.body, now)
         if id is None:
@@ -154,6 +155,20 @@ class Doors:
         if live is None:
             raise CursorGone("the answer to the request of this key is not kept any more")
         return live if _worth_reading(live.log) else None
+
+    def _left_before(self, visit: Visit) -> Live | None:
+        """Return the log of which a client that posts again has seen a part.
+
+        fetch-event-source does so by itself.  A cursor that is not ours says nothing: it may
+        be of a provider that the page spoke to directly.
+        """
+        seen = visit.request.head.get(b"last-event-id").decode("latin-1")
+        if not epoch_of(seen):
+            return None
+        live = self._desk.hub.of_cursor(seen)
+        if live is None or live.log.subject != visit.caller.subject:
+            raise CursorGone("the answer that this cursor is of is not kept any more")
+        return live
 
     def _repeat(self, visit: Visit, live: Live, *, ids: bool, waits: bool) -> None:
         """Answer a repeated request from the log of the first."""
@@ -229,6 +244,10 @@ def _terms(model: Model, head: RequestHead, *, comes_back: bool) -> Terms:
     if wish == b"detach" or comes_back:
         return Terms(allowed, allowed)
     return Terms(model.on_disconnect or 0.0, allowed)
+
+
+def _resumes(head: RequestHead) -> bool:
+    return head.get(b"headgate-resume").lower() == b"true"
 
 
 def _worth_reading(log: EventLog) -> bool:

@@ -158,6 +158,9 @@ class LogNotFound(ClientError):
     status = 404
     code = "stream_not_found"
 
+    def __init__(self) -> None:
+        super().__init__("no such stream")
+
 
 class ModelNotFound(ClientError):
     """No configured model has this name, or this caller may not know of it."""

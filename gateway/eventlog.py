@@ -25,6 +25,8 @@ from gateway.errors import ClientError, CursorGone, GatewayError
 START: Final = "-1"
 NOW: Final = "now"
 
+TOO_OLD: Final = "what follows this cursor is not kept any more"
+
 _CURSOR = re.compile(r"([a-z2-7]{8})_([0-9]{16})")
 
 
@@ -40,6 +42,12 @@ class EventLog(Entries):
     """The entries of one log, in batches as they came."""
 
     __slots__ = ("epoch", "fault", "id", "reason", "state", "subject")
+
+    # What a generation's log is; a channel says its own.
+    media = "application/json"  # the content type of its entries
+    json = True  # batches are events with JSON; else each is one message's bytes
+    shared = False  # all callers may read it
+    welcome = False  # whoever begins to read it is greeted
 
     def __init__(self, id: str, epoch: str, *, subject: str = "") -> None:
         self.id = id
@@ -72,12 +80,22 @@ class EventLog(Entries):
         if match is None or (match[1] == self.epoch and int(match[2]) > self.tail + self.closed):
             raise ClientError("this is no cursor of this log", param="offset")
         if match[1] != self.epoch or int(match[2]) < self.base:
-            raise CursorGone("what follows this cursor is not kept any more")
+            raise CursorGone(TOO_OLD)
         return min(int(match[2]), self.tail)
 
     def visible(self, cursor: int, subject: str) -> list[Batch]:
         """Return the batches after `cursor` that `subject` may see, oldest first."""
         return self.after(cursor)
+
+    def touch(self, now: float) -> None:
+        """Begin the time to live anew, if there is one: somebody reads."""
+
+    def expired(self, now: float) -> bool:
+        """Tell whether its time is over: nobody may find it any more."""
+        return False
+
+    def tidy(self, now: float) -> None:
+        """Forget what is not to be kept any longer."""
 
     def close(self, state: State, reason: str, fault: GatewayError | None = None) -> bool:
         """Close the log; say whether this call did it.  The first to close decides the state."""

@@ -5,12 +5,15 @@ it can from the log, and says how far it got.  A producer never waits for a read
 except where what a reader has not taken yet fills the log.
 
 A closed log stays for a while, for whoever comes back; when all logs together grow too
-large, the one that closed first goes first.
+large, the one that closed first goes first.  A channel stays until it is deleted, or its
+time is over.
 """
 
 import asyncio
 import os
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Protocol
 
 from gateway._sseparse import Batch, Outlet
@@ -61,6 +64,9 @@ class Reader(Protocol):
 
     def retire(self) -> None:
         """Leave now, of a log without an end: its client is to come back to another process."""
+
+    def cut(self) -> None:
+        """Break off without an end, and leave: who comes back learns what became of the log."""
 
 
 class Producer(Protocol):
@@ -130,6 +136,22 @@ class Live:
                 reader.wake()
             self._hub.closed(self)
 
+    def drop(self, reason: str) -> None:
+        """Take the log away: a reader that is told of an end would believe it had it all."""
+        self.log.close(State.CANCELLED, reason)
+        self._hub.forget(self)
+        for reader in tuple(self.readers):
+            reader.cut()
+
+    def expire(self, now: float) -> bool:
+        """Drop the log if its time is over at `now`, wall time; say whether it was."""
+        if self.readers:
+            self.log.touch(now)  # somebody reads all the time
+        over = self.log.expired(now)
+        if over:
+            self.drop("expired")
+        return over
+
     def follow(self, reader: Reader) -> None:
         """Add a reader; it is woken from now on."""
         self._stop_waiting()
@@ -142,6 +164,7 @@ class Live:
         if reader not in self.readers:
             return
         self.readers.remove(reader)
+        self.log.touch(self._hub.wall())
         if self.readers:
             self.advanced()  # it may be the slow one, for which the producer was paused
         elif self.producer is not None and not self.log.closed:
@@ -207,8 +230,10 @@ class Hub:
         *,
         retain: float = RETAIN,
         max_bytes: int = ALL_LOGS,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.loop = loop
+        self.wall = wall  # a channel may have a date on which it ends
         self.trims = 0  # how often a log lost its oldest entries
         self.evicted = 0  # closed logs that went before their time
         self._retain = retain
@@ -216,6 +241,7 @@ class Hub:
         self._live: dict[str, Live] = {}
         self._by_epoch: dict[str, Live] = {}
         self._open: set[Live] = set()  # and the closed channels
+        self._channels: set[Live] = set()
         self._kept: OrderedDict[Live, float] = OrderedDict()  # closed ones, until when
         self._kept_bytes = 0
         self._entropy = ""  # asked of the kernel for many ids at once
@@ -240,12 +266,18 @@ class Hub:
         """Take a log in; another of its id must have been forgotten before."""
         self._live[live.log.id] = self._by_epoch[live.log.epoch] = live
         self._open.add(live)
+        if live.producer is None:
+            self._channels.add(live)
         self._alarm.sooner(self.loop.time() + LOOK)
         return live
 
     def find(self, id: str) -> Live | None:
-        """Return the log of this id."""
-        return self._live.get(id)
+        """Return the log of this id, without what is not to be kept of it any longer."""
+        live, now = self._live.get(id), self.wall()
+        if live is None or live.expire(now):
+            return None
+        live.log.tidy(now)
+        return live
 
     def of_cursor(self, cursor: str) -> Live | None:
         """Return the log that a cursor belongs to."""
@@ -257,6 +289,11 @@ class Hub:
             epoch = self._secret(EPOCH_LENGTH)
             if epoch not in self._by_epoch:
                 return epoch
+
+    @property
+    def channels(self) -> int:
+        """How many logs there are that people write."""
+        return len(self._channels)
 
     @property
     def held(self) -> int:
@@ -281,6 +318,7 @@ class Hub:
             del self._live[live.log.id]
             del self._by_epoch[live.log.epoch]
             self._open.discard(live)
+            self._channels.discard(live)
         if self._kept.pop(live, None) is not None:
             self._kept_bytes -= live.log.held + LOG_COST
 
@@ -302,6 +340,9 @@ class Hub:
 
     def _look(self, now: float) -> float | None:
         """Drop what was kept long enough; make room if all logs together are too large."""
+        wall = self.wall()
+        for live in tuple(self._channels):
+            live.expire(wall)
         while self._kept and next(iter(self._kept.values())) <= now:
             self.forget(next(iter(self._kept)))
         if not self._live:

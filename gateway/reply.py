@@ -24,8 +24,10 @@ STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in 
 # A provider may answer with any number; the phrase is optional (RFC 9112 §4).
 BODYLESS = frozenset({204, 304})
 JSON = b"application/json"
-# On every answer that is one body: a cached or sniffed answer is somebody else's answer.
-COMMON = b"cache-control: no-store\r\nx-content-type-options: nosniff\r\n"
+# On every answer that is one body and does not say otherwise: a cached answer is somebody
+# else's answer, and so is one whose type was guessed.
+NO_STORE = b"cache-control: no-store\r\n"
+NOSNIFF = b"x-content-type-options: nosniff\r\n"
 CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -119,14 +121,23 @@ class Reply:
         self._bodyless = method == "HEAD"
 
     def send(
-        self, status: int, body: bytes, *, type: bytes = JSON, fields: bytes = b""
+        self,
+        status: int,
+        body: bytes,
+        *,
+        type: bytes = JSON,
+        fields: bytes = b"",
+        caching: bytes = NO_STORE,
     ) -> None:
-        """Write a whole answer and end the reply."""
+        """Write a whole answer and end the reply.
+
+        `type` b"": the `fields` say it.  `caching` is the field line for caches.
+        """
         # To HEAD the length is that of the answer to GET (RFC 9110 §8.6), if there is one here.
         unsaid = status in BODYLESS or (self._bodyless and not body)
         length = b"" if unsaid else b"content-length: %d\r\n" % len(body)
-        kind = field(b"content-type", type) if body else b""
-        head = self._head(status, kind + length + COMMON + fields)
+        kind = field(b"content-type", type) if body and type else b""
+        head = self._head(status, kind + length + caching + NOSNIFF + fields)
         bare = self._bodyless or status in BODYLESS
         self._sent = 0 if bare else len(body)
         self._wire.write(head if bare else head + body)

@@ -22,6 +22,7 @@ from gateway.reply import Reply
 from gateway.settings import Config
 from gateway.stops import CANCEL, STREAMS, Stops
 from gateway.stops import MAX_BODY as STOP_BODY
+from gateway.streams import MAX_BODY as CHANNEL_BODY
 from gateway.streams import Streams
 from gateway.tickets import Tickets
 from gateway.upgrades import Upgrades
@@ -72,7 +73,7 @@ class Api:
         doors = Doors(config, providers, desk)
         upgrades = Upgrades(desk, self._cors)
         chats = ChatSockets(doors, upgrades, desk)
-        streams = Streams(config, upgrades, desk)
+        streams = self._streams = Streams(config, upgrades, desk)
         self._stream = {
             method: self._at(STREAMS + "{id}", serve, size)
             for method, (serve, size) in streams.methods.items()
@@ -83,7 +84,7 @@ class Api:
         self._table: dict[str, dict[str, Endpoint]] = {
             CHAT: {"POST": self._at(CHAT, doors.posted("/chat/completions"), MAX_BODY)},
             CHAT + "/stream": {
-                "GET": self._at(CHAT + "/stream", doors.event_source),
+                "GET": Endpoint(desk, CHAT + "/stream", doors.event_source, safe=False),
                 "POST": self._at(
                     CHAT + "/stream", doors.posted("/chat/completions", forced=True), MAX_BODY
                 ),
@@ -95,6 +96,13 @@ class Api:
                 "POST": self._at(
                     "/v1/embeddings", doors.posted("/embeddings", streams=False), MAX_BODY
                 )
+            },
+            "/events": {
+                "GET": self._at("/events", streams.events),
+                "HEAD": self._at("/events", streams.head),
+            },
+            "/trigger-event": {
+                "POST": self._at("/trigger-event", streams.trigger, CHANNEL_BODY)
             },
             "/v1/tickets": {"POST": self._at("/v1/tickets", stops.ticket, STOP_BODY)},
             "/stop-generation": alias,
@@ -122,6 +130,10 @@ class Api:
         except ClientError as error:
             return Entrance(refusing(self._desk, error), OPEN, fields)
         return Entrance(endpoint, caller, fields)
+
+    def close(self) -> None:
+        """Let nothing ring any more."""
+        self._streams.close()
 
     def _methods(self, path: str) -> Mapping[str, Endpoint] | None:
         methods = self._table.get(path)

@@ -90,7 +90,7 @@ class Server:
         }
         self._hub = Hub(loop, retain=config.logs.retain, max_bytes=config.logs.max_bytes)
         self.desk = Desk(hub=self._hub, metrics=self._metrics, log=log, loop=loop)
-        api = Api(config, self.providers, self.desk)
+        api = self._api = Api(config, self.providers, self.desk)
         limit = connection_limit()
         spare = min(OVERLOAD_ANSWERS, limit // SPARE_SHARE)
         self.public = self._host(api.route, limit, spare)
@@ -172,6 +172,7 @@ class Server:
         for provider in self.providers.values():
             provider.pool.close()
         self._resolver.close()
+        self._api.close()
         self._hub.close()
         for tick in self._ticks.values():
             tick.cancel()

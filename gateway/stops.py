@@ -46,13 +46,13 @@ class Stops:
 
         A page with an EventSource sees no header: of its generation it knows `lastEventId`.
         """
-        id = _read(visit, Stop).id.removeprefix(STREAMS)
+        id = read_json(visit, Stop).id.removeprefix(STREAMS)
         live = self._desk.hub.of_cursor(id)
         self._stop(visit, live.log.id if live is not None else id)
 
     def ticket(self, visit: Visit) -> None:
         """Give the caller a ticket, for one request that can carry no key."""
-        opens = _read(visit, Opening).opens
+        opens = read_json(visit, Opening).opens
         if not opens.startswith("/") or "?" in opens:
             raise ClientError("opens is the path of a request, without its query", param="opens")
         now = self._desk.clock()
@@ -82,7 +82,12 @@ def metadata(live: Live) -> dict[str, Any]:
     }
 
 
-def _read(visit: Visit, kind: type[Any]) -> Any:
+def read_json(visit: Visit, kind: type[Any]) -> Any:
+    """Return the body of a request as a `kind`.
+
+    Raises:
+        ClientError: it is none; says where.
+    """
     try:
         return msgspec.json.decode(visit.request.body, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -1,13 +1,20 @@
 """Logs at `/v1/stream/{id}`: made, written, read and deleted as Durable Streams has it.
 
 People write channels; the log of a generation is written by its model alone.  A channel
-is everybody's who may call: entries for some only say so themselves (`to`), and only who
-made a channel may delete it.
+is its maker's, or shared by all who may call: one from the file always is.  Only who made
+a channel may delete it.
+
+The channel `events` is always there; `/events` and `/trigger-event` are short for it.
 """
 
 import re
 from collections.abc import Mapping
+from functools import partial
 
+import msgspec
+import orjson
+
+from gateway.alarm import Alarm
 from gateway.channel import Channel, Receipt, Retention
 from gateway.desk import Desk
 from gateway.durable import JSON, Post, Terms, Wish, read_post, read_terms, read_wish
@@ -18,13 +25,14 @@ from gateway.errors import (
     NotAcceptable,
     Overloaded,
 )
-from gateway.eventlog import NOW, EventLog, State
+from gateway.eventlog import NOW, EventLog
 from gateway.guard import RequestHead
 from gateway.hub import Live
 from gateway.reply import field
 from gateway.settings import Channel as Settings
 from gateway.settings import Config
-from gateway.stops import STREAMS
+from gateway.stops import STREAMS, read_json
+from gateway.units import Segment
 from gateway.upgrades import Upgrades
 from gateway.views.channel_socket import ChannelSocket
 from gateway.views.durable import DurableView
@@ -40,22 +48,26 @@ from gateway.visits import Serve, Visit
 MAX_BODY = 1024 * 1024
 # Channels at once: so many logs of 256 KiB are all that the hub holds (hub.ALL_LOGS).
 MAX_CHANNELS = 2048
-# Channels from which on a new one makes us look for those whose time is over.
-SWEEP_FROM = 64
 
 # What the id of a channel may be: it stands in a path as it is (RFC 3986 §2.3).
 ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._~-]{1,128}")
 # Ids of generations begin so.
 GENERATION = "gen_"
 READERS = "GET, HEAD"
-# The channel that has paths of its own, for those who know nothing of logs.
-EVENTS = "events"
 # The WebSocket subprotocol of a log's envelopes.
 SOCKET_PROTOCOL = "headgate.v1"
+# The channel that is there without being configured, and has paths of its own.
+EVENTS = "events"
 
 CORP = b"cross-origin-resource-policy: same-origin\r\n"
-# People choose the content type: what they wrote must not run as a page of ours.
-SANDBOX = b"content-security-policy: default-src 'none'; sandbox\r\n"
+
+
+class Trigger(msgspec.Struct):
+    """What `POST /trigger-event` takes."""
+
+    message: msgspec.Raw  # any JSON
+    type: str = ""
+    to: list[str] | None = None
 
 
 class Streams:
@@ -65,11 +77,15 @@ class Streams:
         self._desk = desk
         self._upgrades = upgrades
         self._long_poll = config.logs.long_poll
-        self._configured = config.channels
-        self._owners: dict[str, str] = {}  # subjects, by the ids of their channels
-        self._sweep_at = SWEEP_FROM
-        for settings in config.channels.values():
+        self._configured = {EVENTS: Settings(Segment(EVENTS))} | config.channels
+        self._alarms: list[Alarm] = []  # of the channels that the server writes to
+        for settings in self._configured.values():
             self._make_configured(settings)
+
+    def close(self) -> None:
+        """Let nothing ring any more."""
+        for alarm in self._alarms:
+            alarm.cancel()
 
     @property
     def methods(self) -> Mapping[str, tuple[Serve, int]]:
@@ -91,20 +107,36 @@ class Streams:
         if not ID.fullmatch(id):
             raise ClientError("the id of a log has at most 128 letters, digits, and any of -._~")
         terms = read_terms(head)
-        self._expire(id)
+        shared = head.get(b"headgate-shared").lower() == b"true"
+        subject = "" if shared else visit.caller.subject
         if self._desk.hub.find(id) is None:
-            channel, status, more = self._make(visit, id, terms), 201, _location(head)
+            channel, status, more = self._make(visit, id, terms, subject), 201, _location(head)
         else:
             channel, status, more = _written(visit.log(id)), 200, b""
-            channel.confirm(terms)
+            channel.confirm(terms, subject)
             channel.touch(self._desk.wall())
         fields = CORP + _lifetime(channel.terms) + channel.receipt(status).fields + more
         visit.reply.send(status, b"", fields=fields)
 
     def post(self, visit: Visit) -> None:
         """Append to a channel, or close it, or both."""
-        receipt = self.publish(self._find(visit), read_post(visit.request.head, visit.request.body))
+        post = read_post(visit.request.head, visit.request.body)
+        live = _find(visit)
+        if post.closes and live.log.id in self._configured:
+            raise Forbidden("a configured channel stays open")
+        receipt = self.publish(live, post)
         visit.reply.send(receipt.status, b"", fields=CORP + receipt.fields)
+
+    def trigger(self, visit: Visit) -> None:
+        """Publish a message to `events` with the time on it; say what it is, and its cursor."""
+        asked: Trigger = read_json(visit, Trigger)
+        event = {
+            "type": asked.type or "notification",
+            "message": asked.message,
+            "timestamp": self._desk.timestamp(),
+        } | ({} if asked.to is None else {"to": asked.to})
+        receipt = self.publish(_find(visit), Post(msgspec.json.encode(event)))
+        visit.reply.send(200, msgspec.json.encode({"id": receipt.cursor} | event))
 
     def publish(self, live: Live, post: Post) -> Receipt:
         """Append to a channel and wake its readers; `Channel.publish` says what it raises."""
@@ -118,21 +150,21 @@ class Streams:
         return receipt
 
     def delete(self, visit: Visit) -> None:
-        """Delete a channel; whoever reads it sees its end."""
-        live = self._find(visit)
-        id = _written(live).id
-        if id in self._configured:
+        """Delete a channel; whoever reads it is cut, and finds nothing on coming back."""
+        live = _find(visit)
+        channel = _written(live)
+        if channel.id in self._configured:
             raise MethodNotAllowed("a configured channel stays", allow="GET, HEAD, POST, PUT")
-        if self._owners[id] != visit.caller.subject:
+        if channel.maker != visit.caller.subject:
             raise Forbidden("only who made a channel may delete it")
-        self._drop(live, "deleted")
+        live.drop("deleted")
         visit.reply.send(204, b"", fields=CORP)
 
     # Reading.
 
     def head(self, visit: Visit) -> None:
         """Say how a log stands; that is not yet reading it."""
-        log = self._find(visit).log
+        log = _find(visit).log
         fields = b"content-type: application/json\r\n"
         if isinstance(log, Channel):
             fields = _lifetime(log.terms)
@@ -141,15 +173,22 @@ class Streams:
 
     def get(self, visit: Visit) -> None:
         """Read a log, in the way the request asks for."""
+        accepted = visit.request.head.members(b"accept")
+        self._show(visit, as_events=b"text/event-stream" in accepted)
+
+    def events(self, visit: Visit) -> None:
+        """Read the channel `events`, by EventSource if the request asks for no other way."""
+        self._show(visit, as_events=True)
+
+    def _show(self, visit: Visit, *, as_events: bool) -> None:
         wish = read_wish(visit.request.head.query)
-        live = self._find(visit)
-        if isinstance(live.log, Channel):
-            live.log.touch(self._desk.wall())
+        live = _find(visit)
+        live.log.touch(self._desk.wall())
         if wish.live == "websocket":
             self._upgrade(visit, live, wish)
         elif wish.live:
             self._follow(visit, live, wish)
-        elif b"text/event-stream" in visit.request.head.members(b"accept"):
+        elif as_events:
             self._tell(visit, live, wish)
         else:
             self._catch_up(visit, live, wish)
@@ -161,7 +200,6 @@ class Streams:
             subject=visit.caller.subject,
             now=wish.offset == NOW,
             if_none_match=visit.request.head.get(b"if-none-match"),
-            fields=SANDBOX,
         )  # fmt: skip
 
     def _follow(self, visit: Visit, live: Live, wish: Wish) -> None:
@@ -193,7 +231,7 @@ class Streams:
 
     def talk(self, visit: Visit) -> None:
         """Show the channel EVENTS on a plain WebSocket, and publish what is said on it."""
-        live = self._find(visit, EVENTS)
+        live = visit.log(EVENTS)
         _check_json(_written(live))
 
         def publish(body: bytes) -> None:
@@ -220,56 +258,47 @@ class Streams:
 
     # The channels.
 
-    def _make(self, visit: Visit, id: str, terms: Terms) -> Channel:
+    def _make(self, visit: Visit, id: str, terms: Terms, subject: str) -> Channel:
         if id.startswith(GENERATION):
             raise ClientError(f"ids that begin with {GENERATION} are those of generations")
-        self._make_room()
         hub = self._desk.hub
+        if hub.channels >= MAX_CHANNELS:
+            raise Overloaded("there are as many channels as there may be", retry_after=60)
         channel = Channel(
-            id, hub.epoch(), terms, now=self._desk.wall(), body=visit.request.body
+            id, hub.epoch(), terms, now=self._desk.wall(), body=visit.request.body,
+            subject=subject, maker=visit.caller.subject,
         )  # fmt: skip
         hub.add(Live(channel, hub))
-        self._owners[id] = visit.caller.subject
         return channel
 
     def _make_configured(self, settings: Settings) -> None:
         hub, keep = self._desk.hub, settings.retain
         retention = Retention(keep.entries, keep.bytes, keep.age)
-        terms = Terms(media=JSON)
-        now = self._desk.wall()
-        hub.add(Live(Channel(settings.name, hub.epoch(), terms, now=now, retention=retention), hub))
+        channel = Channel(
+            settings.name, hub.epoch(), Terms(media=JSON), now=self._desk.wall(),
+            retention=retention, welcome=settings.welcome,
+        )  # fmt: skip
+        live = hub.add(Live(channel, hub))
+        if settings.periodic is not None:
+            ring, loop = partial(self._say_time, live, settings.periodic), self._desk.loop
+            self._alarms.append(Alarm(loop, ring, loop.time() + settings.periodic))
 
-    def _make_room(self) -> None:
-        """Drop channels whose time is over, now and then; refuse one more than there may be."""
-        if len(self._owners) >= self._sweep_at:
-            for id in tuple(self._owners):
-                self._expire(id)
-            self._sweep_at = max(SWEEP_FROM, 2 * len(self._owners))
-        if len(self._owners) >= MAX_CHANNELS:
-            raise Overloaded("there are as many channels as there may be", retry_after=60)
-
-    def _find(self, visit: Visit, id: str = "") -> Live:
-        """Return a log, that in the path if no other is meant; an expired one is none."""
-        id = id or visit.request.head.path[len(STREAMS) :]
-        self._expire(id)
-        live = visit.log(id)
-        if isinstance(live.log, Channel):
-            live.log.tidy(self._desk.wall())
-        return live
-
-    def _expire(self, id: str) -> None:
-        live, now = self._desk.hub.find(id), self._desk.wall()
-        if live is None or not isinstance(live.log, Channel):
-            return
+    def _say_time(self, live: Live, period: float, now: float) -> float:
+        """Write an entry of the server's own; not to nobody, or it would push out people's."""
         if live.readers:
-            live.log.touch(now)  # somebody reads all the time
-        if live.log.expired(now):
-            self._drop(live, "expired")
+            told = {
+                "type": "periodic",
+                "readers": len(live.readers),
+                "timestamp": self._desk.timestamp(),
+            }
+            self.publish(live, Post(orjson.dumps(told)))
+        return now + period
 
-    def _drop(self, live: Live, reason: str) -> None:
-        live.close(State.CANCELLED, reason)
-        self._desk.hub.forget(live)
-        self._owners.pop(live.log.id, None)
+
+def _find(visit: Visit) -> Live:
+    """Return the log that the path means."""
+    path = visit.request.head.path
+    return visit.log(path[len(STREAMS) :] if path.startswith(STREAMS) else EVENTS)
 
 
 def _written(live: Live) -> Channel:
@@ -289,7 +318,7 @@ def _check_json(log: EventLog) -> None:
     Raises:
         NotAcceptable: it is not of JSON.
     """
-    if isinstance(log, Channel) and not log.json:
+    if not log.json:
         raise NotAcceptable("only a log of JSON is shown so; live=sse shows any")
 
 

@@ -51,7 +51,7 @@ class Visit:
         """
         live = self._desk.hub.find(id)
         if live is None or live.log.subject not in ("", self.caller.subject):
-            raise LogNotFound("no such stream")
+            raise LogNotFound
         return live
 
     def locate(self, log: EventLog, cursor: str) -> int:
@@ -117,7 +117,7 @@ Serve = Callable[[Visit], None]
 class Endpoint:
     """One method of one path."""
 
-    __slots__ = ("_desk", "_name", "_serve", "max_body", "public", "refusal")
+    __slots__ = ("_desk", "_name", "_serve", "max_body", "public", "refusal", "safe")
 
     def __init__(
         self,
@@ -128,10 +128,12 @@ class Endpoint:
         *,
         refusal: ClientError | None = None,
         public: bool = False,
+        safe: bool = True,
     ) -> None:
         self.max_body = max_body
         self.refusal = refusal  # what will be answered whatever the body is
         self.public = public  # served to whoever asks, without a key
+        self.safe = safe  # a GET of it begins nothing, so HEAD may stand for it
         self._desk = desk
         self._name = name  # a label
         self._serve = serve
@@ -157,11 +159,13 @@ def choose_method(
     if methods is None:
         return refusing(desk, RouteNotFound("no such path"))
     # HEAD is GET without its body (RFC 9110 §9.3.2); the reply leaves the body out.
-    method = "GET" if head.method == "HEAD" and "HEAD" not in methods else head.method
+    get = methods.get("GET")
+    safe = get is not None and get.safe
+    method = "GET" if head.method == "HEAD" and "HEAD" not in methods and safe else head.method
     endpoint = methods.get(method)
     if endpoint is not None:
         return endpoint
-    allow = ", ".join(dict.fromkeys([*methods, *(["HEAD"] if "GET" in methods else [])]))
+    allow = ", ".join(dict.fromkeys([*methods, *(["HEAD"] if safe else [])]))
     return refusing(desk, MethodNotAllowed(f"this path takes {allow}", allow=allow))
 
 

@@ -117,7 +117,7 @@ def test_a_preflight_allows_every_method_and_field_of_the_wire_for_a_day():
     assert words(fields["access-control-allow-headers"]) >= {
         *("authorization", "content-type", "if-none-match", "last-event-id", "idempotency-key"),
         *("prefer", "stream-seq", "stream-closed", "stream-ttl", "stream-expires-at"),
-        *("producer-id", "producer-epoch", "producer-seq", "headgate-resume"),
+        *("producer-id", "producer-epoch", "producer-seq", "headgate-resume", "headgate-shared"),
     }
 
 

@@ -523,3 +523,37 @@ async def test_a_page_stops_its_generation_by_the_id_it_saw_last():
 
     assert stopped.json["reason"] == "stop"
     assert orjson.loads(start["data"])["stream"].endswith(stopped.json["id"])
+
+
+async def test_a_post_that_comes_back_by_itself_goes_on_by_its_cursor():
+    async with Stand() as stand:
+        client = await stand.open()
+        client.send("POST", CHAT, chat(tokens=4), RESUME)
+        everything = blocks((await client.answer()).body)
+        seen = {"last-event-id": everything[1]["id"]}
+        client.send("POST", CHAT, chat(tokens=4), RESUME | seen)
+        rest = blocks((await client.answer()).body)
+        gone = {"last-event-id": "abcdefg2_0000000000000001"}
+        client.send("POST", CHAT, chat(tokens=4), RESUME | gone)
+        lost = await client.answer()
+        foreign = {"last-event-id": "evt_17"}
+        client.send("POST", CHAT, chat(tokens=4), RESUME | foreign)
+        anew = await client.answer()
+        await client.close()
+
+    assert rest == everything[2:]
+    assert lost.json["error"]["code"] == "cursor_gone"
+    assert anew.status == 200
+    assert len(stand.mock.requests) == 2
+
+
+async def test_head_begins_no_generation():
+    async with Stand() as stand:
+        client = await stand.open()
+        client.send("HEAD", asked())
+        status, headers = await client.head()
+        await client.close()
+
+    assert status == 405
+    assert headers["allow"] == "GET, POST"
+    assert len(stand.mock.requests) == 0

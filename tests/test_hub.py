@@ -4,7 +4,7 @@ import pytest
 
 from gateway._sseparse import Batch
 from gateway.errors import UpstreamTimeout
-from gateway.eventlog import State
+from gateway.eventlog import EventLog, State
 from gateway.hub import ID_LENGTH, LOG_CAP, LOG_COST, LOOK, RETAIN, TIGHT_CAP, Hub, Live
 from tests.fakes import FakeLoop, FakeProducer
 
@@ -18,7 +18,7 @@ class FakeReader:
         self.slow = slow
         self.detaches = detaches
         self.taken: list[bytes] = []
-        self.ends: list[State] = []
+        self.ends: list[State | str] = []
         self.live = live
         live.follow(self)
 
@@ -28,6 +28,10 @@ class FakeReader:
         if self.live.log.closed:
             self.ends.append(self.live.log.state)
             self.live.leave(self)
+
+    def cut(self) -> None:
+        self.ends.append("cut")
+        self.live.leave(self)
 
     def take(self) -> None:
         self.taken += [batch.data for batch in self.live.log.after(self.cursor)]
@@ -351,3 +355,81 @@ def test_a_hub_that_is_closed_has_no_log_and_no_timer():
 
     assert len(scene.hub) == 0
     assert scene.loop.timers == []
+
+
+# Logs that people write.
+
+
+class Mortal(EventLog):
+    """A log that is over when nobody has read it for 10 s; the hub is asked as by a channel."""
+
+    touched = 1000.0  # when FakeLoop begins
+    tidied = 0.0
+
+    def touch(self, now: float) -> None:
+        self.touched = now
+
+    def expired(self, now: float) -> bool:
+        return now - self.touched >= 10
+
+    def tidy(self, now: float) -> None:
+        self.tidied = now
+
+
+class ChannelScene(Scene):
+    """A hub with one such log, which nobody asks for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hub.wall = self.loop.time
+        self.channel = self.hub.add(Live(Mortal("a", "aaaabbbb"), self.hub))
+
+
+def test_a_log_goes_by_itself_when_its_time_is_over():
+    scene = ChannelScene()
+
+    scene.loop.wind(9.9)
+    assert (len(scene.hub), scene.hub.channels) == (2, 1)
+    scene.loop.wind(LOOK)
+
+    assert (len(scene.hub), scene.hub.channels) == (1, 0)
+    assert (scene.channel.log.state, scene.channel.log.reason) == (State.CANCELLED, "expired")
+
+
+def test_nobody_finds_a_log_whose_time_is_over_before_the_hub_looks():
+    scene = ChannelScene()
+    scene.loop.now += 10
+
+    assert scene.hub.find("a") is None
+
+
+def test_a_log_that_is_found_is_tidy():
+    scene = ChannelScene()
+    scene.loop.now += 5
+
+    assert scene.hub.find("a") is scene.channel
+    assert scene.channel.log.tidied == scene.loop.now
+
+
+def test_a_log_lives_as_long_as_somebody_reads_it():
+    scene = ChannelScene()
+    reader = FakeReader(scene.channel)
+
+    scene.loop.wind(30.5)
+    scene.channel.leave(reader)
+    scene.loop.wind(9.9)
+    assert scene.hub.channels == 1
+    scene.loop.wind(LOOK)
+
+    assert scene.hub.channels == 0
+
+
+def test_readers_of_a_log_that_is_dropped_are_cut_and_see_no_end():
+    scene = ChannelScene()
+    readers = [FakeReader(scene.channel) for _ in range(2)]
+
+    scene.channel.drop("deleted")
+
+    assert [reader.ends for reader in readers] == [["cut"], ["cut"]]
+    assert scene.channel.readers == []
+    assert scene.hub.find("a") is None

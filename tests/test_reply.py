@@ -49,6 +49,17 @@ def test_a_whole_answer_is_one_write():
     assert wire.told == ["answered"]
 
 
+def test_who_answers_may_say_what_caches_do_and_name_the_type_among_the_fields():
+    wire, reply = wire_and_reply()
+
+    kind, caching = b"content-type: a/b\r\n", b"cache-control: private\r\n"
+    reply.send(200, b"x", type=b"", fields=kind, caching=caching)
+
+    fields = wire.parts[1]
+    assert [line for line in fields if line.startswith(b"content-type")] == [kind.strip()]
+    assert [line for line in fields if line.startswith(b"cache-control")] == [caching.strip()]
+
+
 # Method, status, body: the length that is told, whether a type is, and the body that is sent.
 BODIES = {
     "a body": ("GET", 200, b"hi", b"2", True, b"hi"),

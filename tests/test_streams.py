@@ -23,6 +23,7 @@ from gateway.visits import Endpoint
 from tests.asking import head
 from tests.fakes import FakeLoop, FakeProducer, FakeWire
 from tests.stand import Stand
+from tests.view_scenes import events
 
 
 CONFIG = """
@@ -37,7 +38,12 @@ targets = [{ upstream = "none" }]
 
 [channels.events]
 retain = { entries = 2, bytes = "1KiB", age = "1m" }
+
+[channels.clock]
+welcome = true
+periodic = "10s"
 """
+CONFIGURED = 2
 TEXT, JSON = "text/plain", "application/json"
 
 
@@ -85,20 +91,23 @@ class Scene:
 
     def __init__(self) -> None:
         self.loop = FakeLoop()
-        self.hub = Hub(FakeLoop())  # a clock of its own: what rings there is the hub's
+        self.hub = Hub(self.loop, wall=self.loop.time)
         self.notes = Notes()
         self.metrics = Metrics([], [])
         self.desk = Desk(
             hub=self.hub, metrics=self.metrics, log=self.notes, loop=self.loop,
-            clock=self.loop.time, wall=lambda: self.loop.now,
+            clock=self.loop.time, wall=self.loop.time,
         )  # fmt: skip
         upgrades = Upgrades(self.desk, Cors(()))
         self.streams = Streams(parse(CONFIG, name="test.toml", env={}), upgrades, self.desk)
 
     def send(self, line, body=b"", *, subject="", **fields):
         """Send a request; return the wire, on which more may be written."""
-        method = line.split()[0]
+        method, path = line.partition("?")[0].split()
         serve, size = self.streams.methods[method]
+        serve = {"/events": self.streams.events, "/trigger-event": self.streams.trigger}.get(
+            path, serve
+        )
         asked = head(line, host="h:1", **fields)
         request = Request(asked, body, id="id-1", client="c", received=self.loop.now)
         wire = FakeWire()
@@ -194,7 +203,7 @@ def test_an_id_is_simple_and_not_a_generations(id):
     scene = Scene()
 
     assert scene.ask(f"PUT /v1/stream/{id}", content_type=TEXT).status == 400
-    assert len(scene.hub) == 1  # the configured one
+    assert len(scene.hub) == CONFIGURED
 
 
 def test_what_is_refused_is_not_made():
@@ -205,7 +214,7 @@ def test_what_is_refused_is_not_made():
 
 
 def test_there_are_so_many_channels_at_most(monkeypatch):
-    monkeypatch.setattr("gateway.streams.MAX_CHANNELS", 3)
+    monkeypatch.setattr("gateway.streams.MAX_CHANNELS", CONFIGURED + 3)
     scene = Scene()
     for n in range(3):
         assert scene.ask(f"PUT /v1/stream/{n}").status == 201
@@ -217,12 +226,12 @@ def test_there_are_so_many_channels_at_most(monkeypatch):
 
 def test_expired_channels_make_room():
     scene = Scene()
-    for n in range(MAX_CHANNELS):
+    for n in range(MAX_CHANNELS - CONFIGURED):
         assert scene.ask(f"PUT /v1/stream/{n}", stream_ttl="10").status == 201
     scene.loop.wind(10)
 
     assert scene.ask("PUT /v1/stream/one-more").status == 201
-    assert len(scene.hub) == 2  # and the configured one
+    assert len(scene.hub) == CONFIGURED + 1
 
 
 # Writing.
@@ -313,12 +322,54 @@ def test_what_is_not_there_is_not_found(method):
 @pytest.mark.parametrize("method", ["GET", "HEAD", *WRITES])
 def test_the_log_of_another_is_not_there(method):
     scene = Scene()
-    path = scene.generation(subject="ann")
+    scene.made(subject="ann")
+    for path in (scene.generation(subject="ann"), "/v1/stream/a"):
+        asked = {"body": b"x", "content_type": TEXT}
+        theirs = scene.ask(f"{method} {path}", subject="bob", **asked)
+        mine = scene.ask(f"{method} {path}", subject="ann", **asked)
 
-    answer = scene.ask(f"{method} {path}", subject="bob", content_type=TEXT)
+        assert (theirs.status, mine.status) in [(404, 200), (404, 204), (404, 405)]
 
-    assert answer.status == 404
-    assert scene.ask(f"{method} {path}", subject="ann").status in (200, 405)
+
+def test_a_channel_may_be_made_for_all_callers():
+    scene = Scene()
+    scene.made(subject="ann", headgate_shared="true")
+
+    scene.posted(b"hi", subject="bob")
+
+    assert scene.ask("GET /v1/stream/a", subject="eve").content == b"hi"
+
+
+# Who made a channel for whom, and who wants it confirmed for whom.
+CONFIRMS = {
+    "for all, twice": ("a", "true", "true", 200),
+    "for oneself, twice": ("a", "false", "false", 200),
+    "for oneself, but it is for all": ("a", "true", "false", 409),
+    "for all, but it is for oneself": ("a", "false", "true", 409),
+    "for all, as configured": ("events", "false", "true", 200),
+    "for oneself, but it is configured": ("events", "false", "false", 409),
+}
+
+
+@pytest.mark.parametrize(("id", "was", "wants", "status"), CONFIRMS.values(), ids=CONFIRMS.keys())
+def test_nobody_takes_a_shared_channel_for_their_own(id, was, wants, status):
+    scene = Scene()
+    scene.made(type=JSON, subject="ann", headgate_shared=was)
+
+    answer = scene.ask(
+        f"PUT /v1/stream/{id}", content_type=JSON, subject="ann", headgate_shared=wants
+    )  # fmt: skip
+
+    assert answer.status == status
+
+
+def test_without_keys_all_channels_are_for_all():
+    scene = Scene()
+    scene.made()
+
+    again = scene.ask("PUT /v1/stream/a", content_type=TEXT, headgate_shared="true")
+
+    assert again.status == 200
 
 
 # Deleting.
@@ -336,7 +387,7 @@ def test_a_deleted_channel_is_gone_and_may_be_made_anew():
     assert scene.ask(f"GET /v1/stream/a?offset={old}").status == 410
 
 
-def test_who_reads_a_deleted_channel_sees_its_end():
+def test_who_waits_for_a_deleted_channel_is_told_that_it_is_not_there():
     scene = Scene()
     scene.made()
     live = scene.hub.find("a")
@@ -344,13 +395,13 @@ def test_who_reads_a_deleted_channel_sees_its_end():
 
     scene.ask("DELETE /v1/stream/a")
 
-    assert Answer(wire).status == 204
+    assert Answer(wire).status == 404
     assert (live.log.state, live.readers) == (State.CANCELLED, [])
 
 
-def test_only_who_made_a_channel_may_delete_it():
+def test_only_who_made_a_shared_channel_may_delete_it():
     scene = Scene()
-    scene.made(subject="ann")
+    scene.made(subject="ann", headgate_shared="true")
 
     assert scene.ask("DELETE /v1/stream/a", subject="bob").status == 403
     assert scene.ask("DELETE /v1/stream/a", subject="ann").status == 204
@@ -361,6 +412,15 @@ def test_a_configured_channel_stays():
 
     assert scene.ask("DELETE /v1/stream/events").status == 405
     assert scene.ask("PUT /v1/stream/events", content_type=JSON).status == 200
+
+
+def test_nobody_closes_a_configured_channel():
+    scene = Scene()
+
+    for body in (b"", b"1"):
+        fields = {"content_type": JSON, "stream_closed": "true"}
+        assert scene.ask("POST /v1/stream/events", body, **fields).status == 403
+    assert scene.ask("POST /v1/stream/events", b"2", content_type=JSON).status == 204
 
 
 def test_a_configured_channel_keeps_what_it_says():
@@ -398,14 +458,184 @@ def test_a_channel_stays_while_somebody_reads():
     assert scene.ask("HEAD /v1/stream/a").status == 200
 
 
-def test_a_date_comes_for_readers_too():
+def test_it_has_been_read_until_the_reader_left():
     scene = Scene()
-    scene.made(stream_expires_at="1970-01-01T00:20:00Z")  # the clock began at 1000 s
-    wire = scene.send("GET /v1/stream/a?live=sse&offset=now")
-    scene.loop.wind(200)
+    scene.made(stream_ttl="10")
+    scene.send("GET /v1/stream/a?live=sse&offset=now")
+    scene.loop.wind(50.5)  # after the hub last looked
+    scene.reply.on_gone()
 
-    assert scene.ask("POST /v1/stream/a", b"x", content_type=TEXT).status == 404
-    assert wire.written.endswith(b"0\r\n\r\n")
+    scene.loop.wind(9.9)
+    assert len(scene.hub) == CONFIGURED + 1
+    scene.loop.wind(1.1)
+    assert len(scene.hub) == CONFIGURED
+
+
+# Ways to read live, and how a channel goes that is being read.
+LIVE = {
+    "sse": ("?live=sse&offset=now", {}),
+    "events": ("?offset=now", {"accept": "text/event-stream"}),
+}
+WAYS_TO_GO = {
+    "deleted": lambda scene: scene.ask("DELETE /v1/stream/a"),
+    "expired": lambda scene: scene.loop.wind(21),  # nobody asks for it
+}
+
+
+@pytest.mark.parametrize("go", WAYS_TO_GO.values(), ids=WAYS_TO_GO.keys())
+@pytest.mark.parametrize(("query", "fields"), LIVE.values(), ids=LIVE.keys())
+def test_a_reader_of_a_channel_that_goes_is_cut_and_told_of_no_end(query, fields, go):
+    """So its client comes back, and learns by a 404 that nothing is there."""
+    scene = Scene()
+    scene.made(type=JSON, stream_expires_at="1970-01-01T00:17:00Z")  # the clock began at 1000 s
+    wire = scene.send(f"GET /v1/stream/a{query}", **fields)
+
+    go(scene)
+
+    assert wire.told == ["abort"]
+    assert b"streamClosed" not in wire.written
+    assert len(scene.hub) == CONFIGURED
+    assert [note.method for note in scene.notes.requests].count("GET") == 1
+    assert scene.ask(f"GET /v1/stream/a{query}", **fields).status == 404
+
+
+# What the server says of its own.
+
+
+def test_a_server_says_the_time_to_whoever_reads():
+    scene = Scene()
+    scene.send("GET /v1/stream/clock?live=sse&offset=now")
+    scene.send("GET /v1/stream/clock", accept="text/event-stream")
+
+    scene.loop.wind(20)
+
+    assert scene.ask("GET /v1/stream/clock").json == [
+        {"type": "periodic", "readers": 2, "timestamp": f"1970-01-01T00:{time}.000Z"}
+        for time in ("16:50", "17:00")
+    ]
+
+
+def test_a_server_does_not_talk_to_itself():
+    scene = Scene()
+
+    scene.loop.wind(60)
+
+    assert scene.ask("GET /v1/stream/clock").json == []
+
+
+def test_a_server_that_closes_is_silent():
+    scene = Scene()
+    scene.streams.close()
+    scene.hub.close()
+
+    assert scene.loop.timers == []
+
+
+def test_a_browser_is_greeted_and_its_cursor_stays():
+    scene = Scene()
+    scene.send("GET /v1/stream/clock?live=sse&offset=now")
+
+    wire = scene.send("GET /v1/stream/clock", accept="text/event-stream")
+
+    opening, hello = events(Answer(wire).content)
+    told = {"type": "welcome", "channel": "clock", "readers": 2}
+    assert hello.json == told | {"timestamp": "1970-01-01T00:16:40.000Z"}
+    assert (hello.type, hello.id) == ("welcome", opening.id)
+
+
+def test_a_greeting_is_no_entry():
+    scene = Scene()
+    wire = scene.send("GET /v1/stream/clock?live=sse&offset=-1")
+
+    assert b"welcome" not in wire.written
+    assert scene.ask("GET /v1/stream/clock").json == []
+
+
+def test_who_was_not_asked_to_greet_does_not():
+    scene = Scene()
+
+    wire = scene.send("GET /v1/stream/events", accept="text/event-stream")
+
+    assert b"welcome" not in wire.written
+
+
+# The channel `events`.
+
+
+def test_an_event_is_triggered_and_read_by_a_browser():
+    scene = Scene()
+    wire = scene.send("GET /events")
+
+    answer = scene.ask("POST /trigger-event", b'{"message":"hi"}')
+
+    event = {"type": "notification", "message": "hi", "timestamp": "1970-01-01T00:16:40.000Z"}
+    last = events(Answer(wire).content)[-1]
+    assert (last.type, last.json) == ("notification", event)
+    assert (answer.status, answer.json) == (200, {"id": last.id} | event)
+    assert scene.ask("GET /v1/stream/events").json == [event]
+
+
+def test_an_event_has_the_type_that_it_is_given():
+    scene = Scene()
+
+    scene.ask("POST /trigger-event", b'{"message":{"n":[1]},"type":"alert"}')
+
+    [event] = scene.ask("GET /v1/stream/events").json
+    assert (event["type"], event["message"]) == ("alert", {"n": [1]})
+
+
+def test_an_event_reaches_whom_it_is_for():
+    scene = Scene()
+
+    answer = scene.ask("POST /trigger-event", b'{"message":1,"to":["ann"]}', subject="bob")
+
+    assert answer.json["to"] == ["ann"]
+    assert scene.ask("GET /v1/stream/events", subject="bob").json == []
+    assert len(scene.ask("GET /v1/stream/events", subject="ann").json) == 1
+
+
+# What is no event, and what is said of it.
+NO_EVENTS = {
+    "nothing": (b"", "body"),
+    "no message": (b'{"type":"alert"}', "message"),
+    "a list": (b"[]", "object"),
+    "a type that is none": (b'{"message":"hi","type":1}', "$.type"),
+    "no subscribers": (b'{"message":"hi","to":"ann"}', "$.to"),
+    "no JSON in it": (b'{"message":"\xff"}', "JSON"),
+    "too deep": (b'{"message":' + b"[" * 65 + b"]" * 65 + b"}", "nests"),
+    "far too deep": (b'{"message":' + b"[" * 100_000, "body"),
+}
+
+
+@pytest.mark.parametrize(("body", "says"), NO_EVENTS.values(), ids=NO_EVENTS.keys())
+def test_what_is_no_event_is_refused(body, says):
+    scene = Scene()
+
+    answer = scene.ask("POST /trigger-event", body)
+
+    assert answer.status == 400
+    assert says in answer.json["error"]["message"]
+    assert scene.ask("GET /v1/stream/events").json == []
+
+
+def test_events_are_read_in_other_ways_too():
+    scene = Scene()
+    scene.ask("POST /trigger-event", b'{"message":"hi"}')
+
+    assert b"event: control" in scene.send("GET /events?live=sse&offset=-1").written
+    assert scene.ask("GET /events?live=long-poll&offset=-1").json[0]["message"] == "hi"
+
+
+def test_a_browser_that_lost_its_place_among_the_events_is_told():
+    scene = Scene()
+    cursors = [scene.ask("POST /trigger-event", b'{"message":1}').json["id"] for _ in range(4)]
+
+    there = events(Answer(scene.send("GET /events", last_event_id=cursors[2])).content)
+    gone = events(Answer(scene.send("GET /events", last_event_id=cursors[0])).content)
+
+    assert "recovered" not in there[0].json
+    assert gone[0].json["recovered"] is False
+    assert ([e.id for e in there[1:]], [e.id for e in gone[1:]]) == (cursors[3:], cursors[2:])
 
 
 # Reading.
@@ -530,13 +760,6 @@ def test_a_live_reader_goes_on_where_it_says():
 
     assert b"data:two" in wire.written
     assert b"one" not in wire.written
-
-
-# Ways to read live.
-LIVE = {
-    "sse": ("?live=sse&offset=now", {}),
-    "events": ("?offset=now", {"accept": "text/event-stream"}),
-}
 
 
 @pytest.mark.parametrize(("query", "fields"), LIVE.values(), ids=LIVE.keys())
@@ -666,6 +889,34 @@ async def test_two_clients_share_a_channel():
     assert made.headers["stream-next-offset"].encode() in first
     assert b'event: data\ndata:[1,{"n":2}]\n\n' in live
     assert posted.headers["stream-next-offset"].encode() in live
+
+
+KEYS = """
+[[keys]]
+key = "a-key-of-ann-0123"
+subject = "ann"
+
+[[keys]]
+key = "a-key-of-bob-0123"
+subject = "bob"
+"""
+
+
+async def test_callers_have_channels_of_their_own_and_events_together():
+    ann, bob = ({"x_api_key": f"a-key-of-{name}-0123"} for name in ("ann", "bob"))
+    async with Stand(more=KEYS) as stand:
+        client = await stand.open()
+        made = await client.ask("PUT", "/v1/stream/a", content_type=JSON, **ann)
+        theirs = await client.ask("GET", "/v1/stream/a", **bob)
+        asked = await client.ask("POST", "/v1/tickets", {"opens": "/v1/stream/a"}, **ann)
+        by_ticket = await client.ask("GET", f"/v1/stream/a?ticket={asked.json['ticket']}")
+        told = await client.ask("POST", "/trigger-event", {"message": "hi"}, **ann)
+        client.send("HEAD", "/events", headers={"x-api-key": "a-key-of-bob-0123"})
+        status, fields = await client.head()
+        await client.close()
+
+    assert (made.status, theirs.status, by_ticket.json) == (201, 404, [])
+    assert (told.status, status, fields["stream-next-offset"]) == (200, 200, told.json["id"])
 
 
 async def test_a_post_is_of_a_bounded_size():

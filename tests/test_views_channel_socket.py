@@ -99,26 +99,13 @@ async def test_anything_else_closes(message, code):
     assert log == []
 
 
-async def test_a_channel_that_ends_closes_its_sockets():
-    async with Stand() as stand:
-        http = await stand.open()
-        await http.ask("PUT", "/v1/stream/events", content_type="application/json")
-        async with opened(stand, "/ws") as client:
-            await http.ask("DELETE", "/v1/stream/events")
-            with pytest.raises(websockets.ConnectionClosedOK):
-                await client.recv()
-        await http.close()
-
-    assert client.close_code == 1000
-
-
 # Who gets in.
 
 
 @pytest.mark.parametrize(
     ("more", "path", "fields", "status"),
     [
-        ("", "/ws", [], 404),
+        ("", "/ws", [], 101),
         (EVENTS, "/ws", ["Origin: https://evil.example"], 403),
         (EVENTS, "/ws", ["Upgrade: h2c"], 426),
         (EVENTS, "/", ["Upgrade: h2c"], 426),
@@ -141,16 +128,6 @@ async def test_without_upgrade_the_root_is_no_path_and_the_other_says_what_it_ta
         await client.close()
 
     assert statuses == [404, 426]
-
-
-async def test_a_channel_of_bytes_has_no_such_socket():
-    async with Stand() as stand:
-        http = await stand.open()
-        await http.ask("PUT", "/v1/stream/events", content_type="text/plain")
-        await http.close()
-        status, _ = await asked(stand, "/ws")
-
-    assert status == 406
 
 
 # With fakes: slow clients, and the end.

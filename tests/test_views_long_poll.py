@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway._sseparse import Batch
 from gateway.eventlog import State
 from gateway.views import portion
 from gateway.views.durable import stream_cursor
@@ -137,6 +138,20 @@ def test_the_answer_is_never_the_one_a_cache_has():
     client = attach(scene, given_cursor=given)
 
     assert int(client.headers["stream-cursor"]) > int(given)
+
+
+def test_who_was_left_behind_is_told_so_and_so_is_who_waits_for_nothing():
+    behind, dropped = ViewScene(), ViewScene()
+    clients = [attach(behind), attach(dropped)]
+    behind.live.log.append(Batch(A, 1, 1))
+    behind.live.log.trim(1)
+
+    behind.live.pump()
+    dropped.live.drop("deleted")
+
+    assert [client.status for client in clients] == [410, 404]
+    assert_over(behind, clients[0])
+    assert_over(dropped, clients[1])
 
 
 def test_a_client_that_leaves_is_forgotten_and_waited_for():

@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from gateway._sseparse import Batch
-from gateway.eventlog import State
+from gateway.eventlog import EventLog, State
 from gateway.views import portion
 from gateway.views.poll import catch_up
 from tests.view_scenes import Client, Messages, PartlySecret, ViewScene
@@ -20,8 +20,16 @@ def poll(scene: ViewScene, cursor: int = 0, **options) -> Client:
     return client
 
 
-def filled() -> ViewScene:
+class Shared(EventLog):
+    """A log that all callers may read."""
+
+    shared = True
+
+
+def filled(*, shared: bool = False) -> ViewScene:
     scene = ViewScene()
+    if shared:
+        scene.replace_log(Shared("shared", "aaaabbbb"))
     scene.publish(A, B)
     scene.publish(C)
     return scene
@@ -39,6 +47,7 @@ def test_all_that_follows_the_cursor_comes_in_an_array(cursor, body):
     assert client.status == 200
     assert client.body == body
     assert client.headers["content-type"] == "application/json"
+    assert client.headers["content-length"] == str(len(body))
     assert client.headers["stream-next-offset"] == scene.id(3)
     assert client.headers["stream-up-to-date"] == "true"
     assert "stream-closed" not in client.headers
@@ -88,7 +97,9 @@ def test_bytes_come_as_they_were_written():
 
     assert client.body == b"\x00\n\n\r\n\xff"
     assert client.headers["content-type"] == "application/octet-stream"
-    assert poll(scene, 2).body == b""
+    nothing = poll(scene, 2)
+    assert (nothing.body, nothing.headers["content-length"]) == (b"", "0")
+    assert nothing.headers["content-type"] == "application/octet-stream"
 
 
 def test_what_people_wrote_cannot_run_as_a_page_of_ours():
@@ -103,7 +114,7 @@ def test_what_people_wrote_cannot_run_as_a_page_of_ours():
 
 
 def test_an_answer_with_entries_may_be_cached_and_one_without_may_not():
-    scene = filled()
+    scene = filled(shared=True)
 
     assert poll(scene).headers["cache-control"] == "public, max-age=60, stale-while-revalidate=300"
     assert poll(scene).headers["vary"] == "accept"
@@ -111,10 +122,10 @@ def test_an_answer_with_entries_may_be_cached_and_one_without_may_not():
 
 
 def test_what_not_everybody_may_see_is_not_cached():
-    mine = filled()
-    mine.live.log.subject = "me"
+    mine = filled()  # a generation: only by its id one knows it, and caches know ids
     ours = ViewScene()
     ours.replace_log(PartlySecret("x", "aaaabbbb"))
+    ours.live.log.shared = True
     ours.publish(b'data: "secret"\n\n')
     ours.publish(A)
 
@@ -125,14 +136,17 @@ def test_what_not_everybody_may_see_is_not_cached():
 
 
 def test_nobody_is_sent_what_they_have():
-    scene = filled()
-    tag = poll(scene).headers["etag"]
+    scene = filled(shared=True)
+    first = poll(scene).headers
+    tag = first["etag"]
 
     again = poll(scene, if_none_match=b'"other", W/' + tag.encode())
 
     assert again.status == 304
     assert again.wire.parts[2] == b""
     assert again.headers["etag"] == tag
+    assert again.headers["cache-control"] == first["cache-control"]
+    assert again.headers["vary"] == first["vary"]
     assert again.headers["stream-next-offset"] == scene.id(3)
 
 
@@ -150,7 +164,7 @@ def test_a_tag_is_of_one_log_one_range_and_one_end():
 
 
 def test_the_tail_as_it_is_now_has_no_tag_and_no_entries():
-    scene = filled()
+    scene = filled(shared=True)
 
     client = poll(scene, 3, now=True, if_none_match=b"*")
 

@@ -70,6 +70,30 @@ def test_the_first_envelope_says_at_once_where_the_client_stands():
     assert reader.envelopes == [scene.control(0, **told)]
 
 
+def test_who_is_greeted_is_greeted_under_the_cursor_it_starts_from():
+    class Polite(EventLog):
+        welcome = True
+
+    scene = Scene()
+    scene.live = scene.hub.add(Live(Polite("a", "aaaabbbb"), scene.hub))
+    Reader(scene)
+
+    _, hello = Reader(scene).envelopes
+
+    assert (hello["id"], hello["event"]) == (scene.id(0), "welcome")
+    assert hello["data"].items() >= {"type": "welcome", "channel": "a", "readers": 2}.items()
+
+
+def test_a_log_that_is_dropped_has_no_end_to_tell_of():
+    scene = Scene()
+    reader = Reader(scene)
+
+    scene.live.drop("deleted")
+
+    assert [e["data"].get("streamClosed") for e in reader.envelopes] == [None]
+    assert reader.close_codes == [4410]
+
+
 def test_each_entry_is_an_envelope_and_the_end_is_told_and_closed():
     scene = Scene()
     reader = Reader(scene)

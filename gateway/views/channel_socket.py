@@ -11,6 +11,8 @@ from gateway.desk import Desk
 from gateway.errors import ClientError, RequestTooLarge
 from gateway.hub import Live
 from gateway.views.socket import FramesView
+from gateway.views.view import greeting
+from gateway.websocket import WebSocket
 
 
 class ChannelSocket(FramesView):
@@ -33,6 +35,13 @@ class ChannelSocket(FramesView):
     ) -> None:
         super().__init__(live, desk, cursor=live.log.tail, subject=subject, left=left)
         self._publish = publish
+
+    def opened(self, socket: WebSocket) -> None:
+        """Begin to follow the channel, which may greet."""
+        hello = greeting(self._live, self._desk)
+        if hello:
+            socket.send(hello)
+        super().opened(socket)
 
     def text(self, message: str) -> None:
         """Publish an object."""

@@ -14,7 +14,7 @@ from gateway._sseparse import Batch
 from gateway.desk import Desk
 from gateway.hub import Live
 from gateway.reply import Reply
-from gateway.views.portion import Portion, in_json, media, read
+from gateway.views.portion import Portion, read
 from gateway.views.view import SSE_FIELDS, StreamView
 
 
@@ -68,7 +68,7 @@ class DurableView(StreamView):
         # Of this answer, which is over before it could go backwards.
         self._stream_cursor = stream_cursor(desk.wall(), given_cursor)
         self._until = desk.loop.time() + ROTATE
-        self._coded = not in_json(log) and not media(log).lower().startswith("text/")
+        self._coded = not log.json and not log.media.lower().startswith("text/")
 
     def attach(self) -> None:
         """Begin to follow the log; the head and what there is go out at once."""

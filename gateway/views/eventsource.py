@@ -8,7 +8,7 @@ from gateway._sseparse import IDS
 from gateway.desk import Desk
 from gateway.hub import Live
 from gateway.reply import Reply
-from gateway.views.view import SSE_FIELDS, StreamView, beginning, block, end
+from gateway.views.view import SSE_FIELDS, StreamView, beginning, block, end, greeting
 
 
 TYPE = b"content-type: text/event-stream; charset=utf-8\r\n"
@@ -23,7 +23,8 @@ class EventSourceView(StreamView):
 
     The first block repeats the cursor it starts from, so that a client that leaves before
     the first entry keeps it.  A cursor that is gone, `recovered` False, is told in the same
-    place, since no status reaches the page; then all that is left is read.
+    place, since no status reaches the page; then all that is left is read.  A channel may
+    greet in a second block, which does not move the cursor.
     """
 
     transport = "eventsource"
@@ -59,7 +60,9 @@ class EventSourceView(StreamView):
         log = self._live.log
         start = log.cursor(self.cursor)
         told = beginning(log, self.cursor, recovered=self._recovered)
-        return block(start, b"control", orjson.dumps(told))
+        hello = greeting(self._live, self._desk)
+        welcome = block(start, b"welcome", hello) if hello else b""
+        return block(start, b"control", orjson.dumps(told)) + welcome
 
     def _ending(self) -> bytes:
         log = self._live.log

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from gateway._sseparse import Batch
 from gateway.alarm import Alarm
 from gateway.desk import Desk
+from gateway.errors import CursorGone, LogNotFound
+from gateway.eventlog import TOO_OLD
 from gateway.hub import Live
 from gateway.reply import Reply
 from gateway.views.durable import stream_cursor
@@ -56,7 +58,8 @@ class LongPoll(View):
         return False  # it is one answer, and not much
 
     def _cut(self) -> None:
-        self._reply.abort()
+        behind = self.cursor < self._live.log.base
+        self._reply.error(CursorGone(TOO_OLD) if behind else LogNotFound())
 
     def _take(self, batches: list[Batch]) -> None:
         if batches:

@@ -3,19 +3,16 @@
 from gateway._sseparse import Outlet
 from gateway.eventlog import EventLog
 from gateway.hub import Live
-from gateway.reply import Reply, field
-from gateway.views.portion import Portion, media, read
+from gateway.reply import NO_STORE, Reply, field
+from gateway.views.portion import Portion, read
 
 
 CORP = b"cross-origin-resource-policy: same-origin\r\n"
 # Whoever made a channel chose its content type: shown as a page of ours it must do nothing.
 SANDBOX = b"content-security-policy: default-src 'none'; sandbox\r\n"
-SECURITY = b"x-content-type-options: nosniff\r\n" + CORP + SANDBOX
 # What may be cached (§10.1): what was read once between two cursors is read there for ever.
 SHARED = b"cache-control: public, max-age=60, stale-while-revalidate=300\r\n"
 PRIVATE = b"cache-control: private, no-store\r\n"
-# That there is nothing yet is soon not true.
-FLEETING = b"cache-control: no-store\r\n"
 
 
 class Glance:
@@ -32,6 +29,9 @@ class Glance:
 
     def retire(self) -> None:
         """Do nothing: it is gone at once."""
+
+    def cut(self) -> None:
+        """Do nothing, either."""
 
 
 def catch_up(
@@ -57,23 +57,18 @@ def catch_up(
     if now:
         answer(reply, log, portion, fields)
     elif _matches(tag, if_none_match):
-        reply.send(304, b"", fields=_tag_line(tag) + standing(log, portion.end) + CORP + fields)
+        lines = _tag_line(tag) + standing(log, portion.end) + CORP + fields
+        # What it says is what the 200 would have said (RFC 9110 §15.4.5).
+        reply.send(304, b"", fields=lines, caching=_caching(log, portion))
     else:
         answer(reply, log, portion, _tag_line(tag) + fields)
 
 
 def answer(reply: Reply, log: EventLog, portion: Portion, fields: bytes) -> None:
     """Write a portion as a whole answer."""
-    lines = [
-        field(b"content-type", media(log).encode()),
-        _caching(log, portion),
-        SECURITY,
-        standing(log, portion.end),
-        fields,
-    ]
-    # In chunks: `send` would forbid caches to keep it.
-    reply.start(200, b"".join(lines))
-    reply.end(portion.body(log))
+    type = field(b"content-type", log.media.encode())  # also of a body that is empty
+    lines = type + CORP + SANDBOX + standing(log, portion.end) + fields
+    reply.send(200, portion.body(log), type=b"", fields=lines, caching=_caching(log, portion))
 
 
 def standing(log: EventLog, end: int) -> bytes:
@@ -92,9 +87,10 @@ def _tag_line(tag: bytes) -> bytes:
 
 
 def _caching(log: EventLog, portion: Portion) -> bytes:
-    if log.subject or portion.filtered:
+    if not log.shared or portion.filtered:
         return PRIVATE
-    return SHARED if portion.datas else FLEETING
+    # That there is nothing yet is soon not true.
+    return SHARED if portion.datas else NO_STORE
 
 
 def _tag(log: EventLog, start: int, end: int) -> bytes:

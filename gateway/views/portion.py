@@ -23,7 +23,7 @@ class Portion(NamedTuple):
 
     def body(self, log: EventLog) -> bytes:
         """Return the entries as one body of the log's own type."""
-        return json_array(self.datas) if in_json(log) else b"".join(self.datas)
+        return json_array(self.datas) if log.json else b"".join(self.datas)
 
 
 def read(log: EventLog, cursor: int, subject: str) -> Portion:
@@ -52,13 +52,3 @@ def _front(batch: Batch, room: int) -> Batch:
     end = batch.data.index(b"\n\n", max(0, room - 2)) + 2
     data = batch.data[:end]
     return Batch(data, batch.first, data.count(b"\n\n"))
-
-
-def media(log: EventLog) -> str:
-    """Return the content type of a log: a generation's is JSON, a channel says its own."""
-    return getattr(log, "media", "application/json")
-
-
-def in_json(log: EventLog) -> bool:
-    """Say whether a log's batches are events with JSON; else each is one message's bytes."""
-    return getattr(log, "json", True)

@@ -1,6 +1,6 @@
 """Logs on a WebSocket: what such views share, and the one whose frames are envelopes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -10,7 +10,7 @@ from wsproto.frame_protocol import CloseReason
 from gateway._sseparse import FRAMES, Batch, envelopes
 from gateway.desk import Desk
 from gateway.hub import Live
-from gateway.views.view import View, beginning, end
+from gateway.views.view import View, beginning, end, greeting
 from gateway.websocket import WebSocket
 
 
@@ -138,7 +138,9 @@ class SocketView(FramesView):
         self.outlet = socket.start(log.epoch.encode())
         self.outlet.cursor = self._cursor
         told = beginning(log, self._cursor, recovered=self._recovered)
-        socket.write(self._control(self._cursor, told))
+        hello = greeting(self._live, self._desk)
+        welcome = self._envelope(self._cursor, b"welcome", hello) if hello else b""
+        socket.write(self._envelope(self._cursor, b"control", orjson.dumps(told)) + welcome)
         super().opened(socket)
 
     def text(self, message: str) -> None:
@@ -160,8 +162,8 @@ class SocketView(FramesView):
 
     def _ending(self) -> bytes:
         log = self._live.log
-        return self._control(log.tail, end(log))
+        return self._envelope(log.tail, b"control", orjson.dumps(end(log)))
 
-    def _control(self, number: int, told: Mapping[str, object]) -> bytes:
-        block = b"event: control\ndata: " + orjson.dumps(told) + b"\n\n"
+    def _envelope(self, number: int, event: bytes, data: bytes) -> bytes:
+        block = b"event: %b\ndata: %b\n\n" % (event, data)
         return envelopes(block, number, self._live.log.epoch.encode())

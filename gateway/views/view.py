@@ -9,6 +9,8 @@ import random
 from collections.abc import Callable
 from typing import ClassVar
 
+import orjson
+
 from gateway._sseparse import RAW, Batch, Outlet
 from gateway.alarm import Alarm
 from gateway.desk import Desk
@@ -50,6 +52,22 @@ def beginning(log: EventLog, cursor: int, *, recovered: bool) -> dict[str, objec
 def end(log: EventLog) -> dict[str, object]:
     """Return what a reader of a closed log is told last."""
     return {"streamClosed": True, "state": log.state.value, "reason": log.reason}
+
+
+def greeting(live: Live, desk: Desk) -> bytes:
+    """Return what a new reader is greeted with, as JSON; b"" if its log greets nobody.
+
+    It is shaped like an entry, and is none: it is told under the cursor one starts from.
+    """
+    if not live.log.welcome:
+        return b""
+    readers = len(live.readers) + 1  # with the new one
+    return orjson.dumps({
+        "type": "welcome",
+        "channel": live.log.id,
+        "readers": readers,
+        "timestamp": desk.timestamp(),
+    })  # fmt: skip
 
 
 def location(log: EventLog) -> bytes:
@@ -101,8 +119,7 @@ class View:
             return
         log = self._live.log
         if self.cursor < log.base:
-            self._cut()  # a channel does not wait for its readers
-            self.leave()
+            self.cut()  # a channel does not wait for its readers
             return
         if self._paused():
             return
@@ -113,6 +130,11 @@ class View:
         elif log.tail > self.cursor:
             self._take(batches)
             self._live.advanced()
+
+    def cut(self) -> None:
+        """Break off without an end, and leave: who comes back learns what became of the log."""
+        self._cut()
+        self.leave()
 
     def leave(self) -> None:
         """Stop following: the client is gone, or has everything.  May be called twice."""
@@ -141,7 +163,7 @@ class View:
         raise NotImplementedError
 
     def _cut(self) -> None:
-        """Break off: the client missed something, which it learns when it comes back."""
+        """Break off: the client misses something, which it learns when it comes back."""
         raise NotImplementedError
 
     def _take(self, batches: list[Batch]) -> None:
