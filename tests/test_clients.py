@@ -334,3 +334,39 @@ async def test_the_client_of_durable_streams_writes_a_channel_and_reads_it():
             await writer.end()
 
     assert writer.lines[0] == {"end": "closed", "read": [{"n": n} for n in range(50)]}
+
+
+# Keys.
+
+KEYS = """
+[[keys]]
+key = "sk-alice-0123456789"
+subject = "alice"
+"""
+
+
+@NODE
+async def test_a_page_whose_ticket_is_spent_comes_back_with_another():
+    async with half_told(more=KEYS) as (stand, go):
+        async with running(("eventsource.mjs", await ticketed(stand), {})) as client:
+            await seen(client, stand)
+            kill(stand)
+            end = await client.end()
+        last = [line["id"] for line in client.lines if "id" in line][-1]
+        url = await ticketed(stand) + f"&last_event_id={last}"
+        async with running(("eventsource.mjs", url, {})) as again:
+            go.set()
+            await again.end()
+
+    assert end == {"end": "closed", "status": 401}
+    assert text(client.lines) + text(again.lines) == FIRST + SECOND
+    assert finishes(again.lines) == ["stop"]
+
+
+async def ticketed(stand: Stand) -> str:
+    """Return the URL for a page's EventSource, with a ticket in it."""
+    client = await stand.open()
+    wish = {"opens": CHAT + "/stream"}
+    answer = await client.ask("POST", "/v1/tickets", wish, x_api_key="sk-alice-0123456789")
+    await client.close()
+    return f"{of_a_page(stand.url)}&ticket={answer.json['ticket']}"

@@ -34,13 +34,16 @@ REST = event(SECOND) + chunk(FINISH + DONE) + LAST
 
 @asynccontextmanager
 async def half_told(
-    rest: bytes = REST, *, first: bytes = event(FIRST), closes: bool = False
+    rest: bytes = REST, *, first: bytes = event(FIRST), closes: bool = False, more: str = ""
 ) -> AsyncIterator[tuple[Stand, asyncio.Event]]:
-    """Start a gateway whose provider says the first half; with the event it says the rest."""
+    """Start a gateway whose provider says the first half; with the event it says the rest.
+
+    `more` is configuration.
+    """
     go = asyncio.Event()
     async with (
         Scripted(CHUNKED + first, go, rest, closes=closes) as provider,
-        Stand(url=provider.url) as stand,
+        Stand(url=provider.url, more=more) as stand,
     ):
         yield stand, go
 
