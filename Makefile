@@ -15,7 +15,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(UV) pip compile pyproject.toml --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --no-emit-index-url --quiet
 
-.PHONY: help demo test check conformance bench build lock clean
+.PHONY: help demo test check conformance clients bench build lock clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*  ## /  make \1\t/p' Makefile
@@ -36,6 +36,10 @@ check: .venv/.built  ## lint, types, and the stub against the compiled module
 
 conformance: .venv/.built  ## the core tests of Durable Streams' own suite (Debian: nodejs npm)
 	$(BIN)/python -m tests.conformance
+
+clients: .venv/.built  ## client libraries, those of node too, read our streams (Debian: nodejs npm)
+	$(BIN)/python -m tests.npm clients
+	$(BIN)/python -m pytest tests/test_clients.py
 
 bench: .venv/.built  ## micro runs, then side by side with nginx (Debian: nginx-light)
 	$(BIN)/python -m pytest bench

@@ -15,15 +15,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests import npm
+
 
 HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
-PLACE = ROOT / "build" / "conformance"
+ROOT = npm.ROOT
+PLACE = npm.place("conformance")
 
 # Forks are not served, and subscriptions are a protocol of their own: by their names.
 CORE = "^(?!.*([Ff]ork|[Ss]ubscription|Reserved))"
 CORE_TESTS = 250
-# Seconds that npm, and then the suite, may take; both need a tenth.
+# Seconds that the suite may take; it needs a tenth.
 PATIENCE = 300
 
 CONFIG = """
@@ -47,28 +49,12 @@ targets = [{ upstream = "none" }]
 
 def main() -> int:
     """Run the suite; return the exit status."""
-    for program in ("node", "npm"):
-        if shutil.which(program) is None:
-            print(f"{program} is missing: apt install nodejs npm", file=sys.stderr)
-            return 2
-    install()
+    npm.install("conformance")
+    shutil.copy(HERE / "suite.test.mjs", PLACE)
     with gateway() as url:
         passed, failed = run(url)
     print(f"Durable Streams core conformance: {passed} of {CORE_TESTS} passed, {failed} failed")
     return 0 if (passed, failed) == (CORE_TESTS, 0) else 1
-
-
-def install() -> None:
-    """Install what package.json names, unless that was done before."""
-    wanted, installed = HERE / "package.json", PLACE / "installed.json"
-    PLACE.mkdir(parents=True, exist_ok=True)
-    shutil.copy(HERE / "suite.test.mjs", PLACE)
-    if installed.exists() and installed.read_bytes() == wanted.read_bytes():
-        return
-    shutil.copy(wanted, PLACE)
-    quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock"]
-    subprocess.run(["npm", "install", *quiet], cwd=PLACE, check=True, timeout=PATIENCE)
-    shutil.copy(wanted, installed)
 
 
 @contextmanager
