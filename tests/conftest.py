@@ -2,9 +2,21 @@
 
 import asyncio
 import inspect
+import os
 
 import pytest
 import uvloop
+from hypothesis import HealthCheck, settings
+
+
+# A busy machine is no failure; and what CI runs is the same for everybody who runs it.
+settings.register_profile(
+    "ours",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
+)
+settings.load_profile("ours")
 
 
 # Seconds after which a test that waits for something is broken, not slow.
