@@ -65,7 +65,9 @@ class Doors:
         """
 
         def serve(visit: Visit) -> None:
-            call = openai.read_call(visit.request.body, streams=streams, forced=forced)
+            # Who does not wait reads events: there is no log of a whole answer.
+            events = forced or (streams and not _waits(visit.request.head))
+            call = openai.read_call(visit.request.body, streams=streams, forced=events)
             if call.stream:
                 self._stream(visit, call, path)
             else:
@@ -108,7 +110,7 @@ class Doors:
         head = visit.request.head
         again = self._asked_before(visit)
         ids = _resumes(head)
-        waits = not head.get(b"prefer") or b"respond-async" not in head.members(b"prefer")
+        waits = _waits(head)
         if again is not None:
             self._repeat(visit, again, ids=ids or bool(head.get(b"last-event-id")), waits=waits)
             return
@@ -248,6 +250,11 @@ def _terms(model: Model, head: RequestHead, *, comes_back: bool) -> Terms:
 
 def _resumes(head: RequestHead) -> bool:
     return head.get(b"headgate-resume").lower() == b"true"
+
+
+def _waits(head: RequestHead) -> bool:
+    """Tell whether the client waits for its answer here, and not elsewhere (RFC 7240 §4.1)."""
+    return not head.get(b"prefer") or b"respond-async" not in head.members(b"prefer")
 
 
 def _worth_reading(log: EventLog) -> bool:

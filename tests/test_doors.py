@@ -53,6 +53,20 @@ async def stop(stand: Stand, location: str) -> Answer:
 # Read elsewhere.
 
 
+async def test_respond_async_makes_a_log_of_what_was_not_to_be_a_stream():
+    async with Stand() as stand:
+        client = await stand.open()
+        answer = await client.ask(
+            "POST", CHAT, chat(stream=False, tokens=2), prefer="respond-async"
+        )
+        place = answer.headers["location"]
+        entries = await client.ask("GET", place + "?offset=-1&live=long-poll")
+        await client.close()
+
+    assert answer.status == 202
+    assert entries.json[0]["object"] == "chat.completion.chunk"
+
+
 async def test_respond_async_is_answered_at_once_and_goes_on_without_a_reader():
     async with Stand() as stand:
         loop = wind_by_hand(stand.server.desk)
