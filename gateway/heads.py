@@ -45,7 +45,7 @@ class HeadReader:
     reader is spent: close the connection.
     """
 
-    __slots__ = ("_held", "_judged", "_lines", "rest")
+    __slots__ = ("_held", "_judged", "_lines", "_rest")
 
     _empty_line: ClassVar = b"\r\n"  # what may stand before the first line, once
     _opening: ClassVar = re.compile(rb"(?:\r\n)?(?:" + _TCHAR + rb"|\r?\Z)")
@@ -55,7 +55,7 @@ class HeadReader:
     _too_large: ClassVar[type[GatewayError]] = HeadTooLarge
 
     def __init__(self) -> None:
-        self.rest = b""  # what came after the last head: its body, the next request
+        self._rest = b""  # what came after the last head
         self._held = bytearray()  # the unfinished head; at most HEAD_LIMIT and CRLF
         self._judged = 0  # how many bytes of it were found harmless
         self._lines = 0  # how many LFs are among these
@@ -69,7 +69,7 @@ class HeadReader:
         """
         Return the next whole head, start line to empty line, or None if more must come.
 
-        What followed the head is then in `rest`; feed it again when the body is over.
+        Then `take_rest` what followed it; feed that again when the body is over.
 
         Raises:
             MalformedRequest: no legal head begins like this.
@@ -88,10 +88,18 @@ class HeadReader:
         if end < 0:
             self._wait(data)
             return None
-        self.rest = data[end:]
+        self._rest = data[end:]
         held.clear()
         self._judged = self._lines = 0
         return data[start:end]
+
+    def take_rest(self) -> bytes:
+        """Return what came after the last head, its body or a next one, and let go of it.
+
+        Who keeps the reader for the length of a stream must not keep a read with it.
+        """
+        rest, self._rest = self._rest, b""
+        return rest
 
     def _wait(self, found: bytes | bytearray) -> None:
         """Keep what may still become a head."""

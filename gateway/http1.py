@@ -188,6 +188,7 @@ class HttpConnection(asyncio.Protocol):
             if not begun and reader.pending:
                 self._enter(Phase.HEAD, HEAD_TIMEOUT)
             return None
+        rest = reader.take_rest()
         head = self._head = read_request(raw)
         # After an upgrade that was not taken, intermediaries disagree on what follows.
         self._keep_alive = head.keep_alive and not head.upgrade
@@ -200,9 +201,9 @@ class HttpConnection(asyncio.Protocol):
         self._body = bytearray()
         self._body_due = self._loop.time() + BODY_TOTAL
         self._phase = Phase.BODY
-        if head.expect_continue and head.framing and not reader.rest:
+        if head.expect_continue and head.framing and not rest:
             self.write(CONTINUE)
-        return reader.rest
+        return rest
 
     def _read_body(self, data: bytes) -> bytes | None:
         """Return what follows the body, or None if more of it is needed."""

@@ -165,7 +165,7 @@ class UpstreamConnection(Intake, asyncio.Protocol):
         """Take heads out of `data` up to the final one; interim answers are skipped."""
         try:
             while (raw := self._reader.feed(data)) is not None:
-                data = self._reader.rest
+                data = self._reader.take_rest()
                 head = read_response(raw, method=self._method)
                 if head.status >= 200:
                     self._phase = Phase.BODY
