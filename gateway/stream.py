@@ -273,4 +273,6 @@ class Stream(Job):
         if self.live.log.fault is not None:
             return self._answer_fields()
         location = b"location: /v1/stream/" + self.live.log.id.encode() + b"\r\n"
-        return location + self._answer_fields()
+        fields = location + self._answer_fields()
+        self._fields = b""  # a stream lives for minutes
+        return fields
