@@ -187,10 +187,11 @@ class Story:
 
     def end(self, lasts: list[str]) -> None:
         """Let all be said, and every walker read on until it knows that this was all."""
+        follow = {number for number, visit in self.visits.items() if visit.follows}
         self.say(1 << 30)
         for number, walker in enumerate(self.walkers):
-            self.drain(number)
             self.lose(number, 1.0)
+            assert walker.over or number not in follow
             for way in lasts * 40:  # a portion may be one entry
                 self.come(number, way)
             assert walker.over

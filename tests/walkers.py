@@ -154,6 +154,11 @@ class HttpVisit:
         self._held = 0  # writes when it began to take nothing
         way.attach(scene, self._client, scene.live.log.locate(walker.cursor))
 
+    @property
+    def follows(self) -> bool:
+        """Whether it is to get all that comes, and the end."""
+        return self._client.reply.on_writable is not None
+
     def pause(self) -> None:
         """Take nothing for now."""
         if not self._client.reply.paused:
@@ -199,6 +204,11 @@ class SocketVisit:
         if way.asks:
             ask = {"type": "resume", "stream": scene.live.log.id, "after": walker.cursor}
             self._client.send(frame(TEXT, json.dumps(ask).encode()))
+
+    @property
+    def follows(self) -> bool:
+        """Whether it is to get all that comes, and the end."""
+        return not self._client.transport.is_closing() and not self._client.close_codes
 
     @property
     def _messages(self) -> list[bytes]:
