@@ -7,9 +7,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from programs import PROVIDER
@@ -81,6 +81,7 @@ class Target:
     port: int
     pid: int | None
     core: int
+    admin: int | None = None  # the port where it can be asked how it is
 
     def cpu_ns(self) -> int:
         """Return the CPU time its processes have used so far."""
@@ -232,15 +233,18 @@ def nginx(upstream: int, core: int) -> Iterator[Target]:
 
 
 @contextmanager
-def headgate(upstream: int, core: int) -> Iterator[Target]:
-    """Run the gateway with one worker."""
+def headgate(
+    upstream: int, core: int, *, more: str = "", program: Sequence[str] = HEADGATE
+) -> Iterator[Target]:
+    """Run the gateway with one worker; `more` is further configuration."""
     with tempfile.TemporaryDirectory(prefix="headgate-bench-") as folder:
         port, admin = free_port(), free_port()
         conf = Path(folder) / "headgate.toml"
-        conf.write_text(HEADGATE_CONF.format(port=port, admin=admin, upstream=upstream))
-        command = [*HEADGATE, "serve", "--config", str(conf)]
+        text = HEADGATE_CONF.format(port=port, admin=admin, upstream=upstream)
+        conf.write_text(text + more)
+        command = [*program, "serve", "--config", str(conf)]
         with _process(command, port, core) as target:
-            yield target
+            yield replace(target, admin=admin)
 
 
 UPSTREAMS: dict[str, Callable[[int], AbstractContextManager[Target]]] = {
