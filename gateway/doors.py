@@ -180,12 +180,11 @@ class Doors:
             return
         seen = visit.request.head.get(b"last-event-id").decode("latin-1")
         cursor = log.locate(seen) if seen else log.base
-        visit.request.body = b""  # it may be 20 MB, and the view lives for minutes
         desk.metrics.resumed("recovered")
         SseView(
             live, visit.reply, desk,
             fields=lambda: location(live.log), ids=ids, cursor=cursor,
-            subject=visit.caller.subject, left=visit.account,
+            subject=visit.caller.subject, left=visit.ending(),
         ).attach()  # fmt: skip
 
     def _go_on(self, visit: Visit, seen: str) -> None:
@@ -205,7 +204,7 @@ class Doors:
         self._desk.metrics.resumed("recovered")
         ChatEventsView(
             live, visit.reply, self._desk,
-            cursor=cursor, subject=visit.caller.subject, left=visit.account,
+            cursor=cursor, subject=visit.caller.subject, left=visit.ending(),
         ).attach()  # fmt: skip
 
     # Orders.

@@ -80,6 +80,10 @@ class Head:
         self.keep_alive = False
         self._first = dict(reversed(headers))  # by name, the first value
 
+    def forget(self) -> None:
+        """Let go of the fields: some KB, and credentials among them."""
+        self.headers, self._first = [], {}
+
     def get(self, name: bytes) -> bytes:
         """Return the first value of this lower-case name, b"" if there is none."""
         return self._first.get(name, b"")

@@ -172,7 +172,8 @@ class Reply:
         head = self._head(101, fields)
         self.ended = True
         self._successor = successor
-        self._wire.upgrade(head, successor)
+        wire, self._wire = self._wire, OVER
+        wire.upgrade(head, successor)
 
     def write(self, data: bytes) -> None:
         """Write one piece of a started stream; `data` is not empty."""
@@ -225,4 +226,25 @@ class Reply:
 
     def _finish(self) -> None:
         self.ended = True
-        self._wire.answered()
+        wire, self._wire = self._wire, OVER
+        wire.answered()
+
+
+class _Over:
+    """The wire of a reply that has ended: a job may keep it for long, but no connection by it."""
+
+    keep_alive = False
+
+    def write(self, data: bytes) -> None: ...
+
+    def answered(self) -> None: ...
+
+    def upgrade(self, head: bytes, successor: Successor) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def date(self) -> bytes:
+        return b""
+
+
+OVER: Wire = _Over()

@@ -208,12 +208,12 @@ class Streams:
         if wish.live == "sse":
             DurableView(
                 live, visit.reply, desk, cursor=cursor, given_cursor=wish.cursor,
-                subject=subject, left=visit.account,
+                subject=subject, left=visit.ending(),
             ).attach()  # fmt: skip
         else:
             LongPoll(
                 live, visit.reply, desk, cursor=cursor, wait=self._long_poll,
-                given_cursor=wish.cursor, subject=subject, left=visit.account,
+                given_cursor=wish.cursor, subject=subject, left=visit.ending(),
             ).attach()  # fmt: skip
 
     def _upgrade(self, visit: Visit, live: Live, wish: Wish) -> None:
@@ -224,7 +224,7 @@ class Streams:
             cursor, recovered = visit.begin_at(live.log, wish.offset)
             return SocketView(
                 live, self._desk, cursor=cursor, recovered=recovered,
-                subject=visit.caller.subject, left=visit.account,
+                subject=visit.caller.subject, left=visit.ending(),
             )  # fmt: skip
 
         self._upgrades.upgrade(visit, SOCKET_PROTOCOL, session)
@@ -239,7 +239,7 @@ class Streams:
 
         def session() -> ChannelSocket:
             subject = visit.caller.subject
-            return ChannelSocket(live, self._desk, publish, subject=subject, left=visit.account)
+            return ChannelSocket(live, self._desk, publish, subject=subject, left=visit.ending())
 
         self._upgrades.upgrade(visit, "", session)
 
@@ -253,7 +253,7 @@ class Streams:
             return
         EventSourceView(
             live, visit.reply, self._desk, cursor=cursor, recovered=recovered,
-            subject=visit.caller.subject, left=visit.account,
+            subject=visit.caller.subject, left=visit.ending(),
         ).attach()  # fmt: skip
 
     # The channels.

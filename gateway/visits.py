@@ -88,6 +88,15 @@ class Visit:
         """Leave the line in the log to a job, which knows more."""
         self._accounted = True
 
+    def ending(self) -> Callable[[], None]:
+        """Return what is to be called when the visit's view has ended.
+
+        It may live for hours: the request's fields and body are let go of.
+        """
+        self.request.head.forget()
+        self.request.body = b""
+        return self.account
+
     def account(self, error: str = "") -> None:
         """Count and log the request.  Only the first call counts."""
         if self._accounted:

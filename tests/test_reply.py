@@ -1,5 +1,6 @@
 """Reply: the exact bytes of an answer, and what its connection is told."""
 
+import weakref
 from types import SimpleNamespace
 
 import orjson
@@ -279,3 +280,19 @@ def test_an_upgrade_is_a_head_and_leaves_the_connection_to_another(keep_alive):
     ]
     assert (reply.status, reply.bytes_sent, reply.ended) == (101, 7, True)
     assert wire.told == [f"upgrade: {successor}"]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [lambda reply: reply.send(202, b"later"), lambda reply: reply.upgrade(b"", object())],
+    ids=["answered", "upgraded"],
+)
+def test_a_reply_that_has_ended_keeps_no_connection(end):
+    wire, reply = wire_and_reply()
+    connection = weakref.ref(wire)
+
+    end(reply)
+    del wire
+
+    assert connection() is None
+    reply.abort()  # which is harmless
