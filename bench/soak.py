@@ -29,9 +29,8 @@ from programs import BuildError
 from targets import ROOT, StartError, Target
 
 
-# Streams before the first look: enough to fill pools, caches and free lists.
-WARM_UP = 4000
-# Streams between two looks at the memory.
+# Looks at the memory after the warm-up, which is a round like the others: it fills pools and
+# caches, and takes from the kernel what the logs of a second need at this pace.
 ROUNDS = 4
 # Seconds for one client's whole story; none takes a hundredth of it.
 PATIENCE = 30.0
@@ -108,7 +107,7 @@ class Look:
 
 
 def kept(target: Target) -> dict[str, float]:
-    """Scrape what must be nothing once all have gone, and what the pool holds."""
+    """Scrape what goes when all have gone, and what the pool holds."""
     with urllib.request.urlopen(f"http://127.0.0.1:{target.admin}/metrics") as answer:
         text: str = answer.read().decode()
     found = dict.fromkeys((*KEPT, POOLED), 0.0)
@@ -120,11 +119,15 @@ def kept(target: Target) -> dict[str, float]:
     return found
 
 
-def quiet(target: Target) -> None:
-    """Wait until nothing is served or kept; what does not go will be seen."""
+def quiet(target: Target, idle: dict[str, float]) -> None:
+    """Wait until no more is served or kept than at first; what does not go will be seen."""
     deadline = time.monotonic() + QUIET
-    while any(kept(target)[name] for name in KEPT) and time.monotonic() < deadline:
+    while _more(kept(target), idle) and time.monotonic() < deadline:
         time.sleep(0.2)
+
+
+def _more(now: dict[str, float], before: dict[str, float]) -> list[str]:
+    return [name for name in KEPT if now[name] > before[name]]
 
 
 # --- the clients ---------------------------------------------------------------------------------
@@ -336,28 +339,27 @@ async def crowd(target: Target, numbers: range, at_once: int, dice: random.Rando
 def soak(target: Target, report: Path, options: argparse.Namespace) -> bool:
     """Put all clients on the gateway and tell how it stands; return whether it is as before."""
     dice = random.Random(options.seed)
-    sizes = [WARM_UP] + [options.streams // ROUNDS] * ROUNDS
-    first = 0
+    size = options.streams // ROUNDS
     looks: list[Look] = []
-    for size in sizes:
+    idle = kept(target)
+    for number in range(1 + ROUNDS):
         began = time.monotonic()
-        numbers = range(first, first + size)
+        numbers = range(number * size, (number + 1) * size)
         stories = uvloop.run(crowd(target, numbers, options.at_once, dice))
-        first += size
-        quiet(target)
+        quiet(target, idle)
         looks.append(Look(target, report))
         lasted = time.monotonic() - began
         told = ", ".join(f"{count} {name}" for name, count in sorted(stories.items()))
         print(f"\n{size} streams in {lasted:.0f} s: {told}\n  {looks[-1]}", flush=True)
-    return judge(looks[0], looks[-1])
+    return judge(looks[0], looks[-1], idle)
 
 
-def judge(before: Look, after: Look) -> bool:
+def judge(before: Look, after: Look, idle: dict[str, float]) -> bool:
     """Tell what is more than before; return whether that is nothing."""
     grown = after.grown(before)
     bytes_more = after.bytes - before.bytes
     print(f"\nsince the warm-up: {bytes_more / 1024:+,.0f} KB, objects {grown or 'as before'}")
-    left = [name for name, value in after.kept.items() if value]
+    left = _more(after.kept, idle)
     for name in left:
         print(f"left: {name}")
     stayed = left or grown or after.descriptors > before.descriptors

@@ -9,6 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from gateway.eventlog import START
+from tests.fakes import until
 from tests.stand import Client, Stand, chat
 from tests.walkers import Walker
 
@@ -134,8 +135,8 @@ async def test_readers_that_are_lost_and_come_back_have_the_whole_generation(see
         reading = [asyncio.ensure_future(visitor.read()) for visitor in visitors]
         if stops:
             seen = dice.randint(1, 20)
-            while len(visitors[0].walker.got) < seen and not visitors[0].walker.over:
-                await asyncio.sleep(0)  # noqa: ASYNC110 - the walker tells nobody
+            first = visitors[0].walker
+            await until(lambda: len(first.got) >= seen or first.over)
             stopped = (await client.ask("POST", place + "/cancel")).json
         walkers = await asyncio.gather(*reading)
         told = await client.ask("GET", place + "?offset=-1")
