@@ -205,7 +205,7 @@ class Story:
     st.permutations(list(WAYS)),
     st.integers(1, 1000),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_whoever_reads_it_however_often_it_is_lost_has_the_whole_generation(
     wire, happenings, stop, firsts, lasts, size
 ):
