@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from gateway.callers import Caller
+from gateway.channel import Channel
 from gateway.desk import Desk
 from gateway.dialects import openai
 from gateway.errors import ClientError, CursorGone, ModelNotFound
@@ -167,10 +168,17 @@ class Doors:
         seen = visit.request.head.get(b"last-event-id").decode("latin-1")
         if not epoch_of(seen):
             return None
-        live = self._desk.hub.of_cursor(seen)
-        if live is None or live.log.subject != visit.caller.subject:
+        live = self._generation(visit, seen)
+        if live is None:
             raise CursorGone("the answer that this cursor is of is not kept any more")
         return live
+
+    def _generation(self, visit: Visit, cursor: str) -> Live | None:
+        """Return the caller's own generation that a cursor belongs to; a channel is none."""
+        live = self._desk.hub.of_cursor(cursor)
+        if live is None or isinstance(live.log, Channel):
+            return None
+        return live if live.log.subject == visit.caller.subject else None
 
     def _repeat(self, visit: Visit, live: Live, *, ids: bool, waits: bool) -> None:
         """Answer a repeated request from the log of the first."""
@@ -189,8 +197,8 @@ class Doors:
 
     def _go_on(self, visit: Visit, seen: str) -> None:
         """Let an EventSource that was cut off go on with its generation, or tell it to stop."""
-        live = self._desk.hub.of_cursor(seen)
-        if live is None or live.log.subject != visit.caller.subject:
+        live = self._generation(visit, seen)
+        if live is None:
             # Nothing but a 204 ends its attempts; a new generation would be a second bill.
             self._desk.metrics.resumed("gone")
             visit.reply.send(204, b"")

@@ -426,6 +426,21 @@ async def test_a_cursor_of_no_generation_begins_none():
     assert len(stand.mock.requests) == 0
 
 
+async def test_a_cursor_of_a_channel_is_of_no_generation():
+    async with Stand() as stand:
+        client = await stand.open()
+        made = await client.ask("PUT", "/v1/stream/notes", b"words", content_type="text/plain")
+        seen = made.headers["stream-next-offset"][:-1] + "0"
+        page = await client.ask("GET", asked(), last_event_id=seen)
+        client.send("POST", CHAT, chat(tokens=4), RESUME | {"last-event-id": seen})
+        post = await client.answer()
+        await client.close()
+
+    assert page.status == 204
+    assert post.json["error"]["code"] == "cursor_gone"
+    assert len(stand.mock.requests) == 0
+
+
 async def test_nobody_goes_on_with_the_generation_of_another():
     async with Stand(more=KEYS) as stand:
         client = await stand.open()
