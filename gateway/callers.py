@@ -21,7 +21,7 @@ from typing import Final, NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
 from gateway.cors import Cors
-from gateway.errors import Forbidden, InvalidApiKey, Misdirected, ModelNotFound
+from gateway.errors import Forbidden, InvalidApiKey, Misdirected
 from gateway.guard import RequestHead
 from gateway.units import Secret
 
@@ -149,16 +149,6 @@ class Callers:
         if caller is None:
             raise InvalidApiKey
         return caller
-
-
-def may_use(caller: Caller, model: str) -> None:
-    """Return if the caller may use the model of this name.
-
-    Raises:
-        ModelNotFound: it may not; in the words that tell of a model which does not exist.
-    """
-    if not caller.knows(model):
-        raise ModelNotFound(model)
 
 
 def _entry(key: Key) -> tuple[bytes, tuple[bytes, Caller]]:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.callers import OPEN, Caller, Callers, may_use
+from gateway.callers import OPEN, Caller, Callers
 from gateway.cors import Cors
-from gateway.errors import Forbidden, GatewayError, InvalidApiKey, Misdirected, ModelNotFound
+from gateway.errors import Forbidden, GatewayError, InvalidApiKey, Misdirected
 from gateway.tickets import Tickets
 from gateway.units import Secret
 from tests.asking import head, head_of
@@ -133,17 +133,13 @@ def test_a_caller_without_a_list_may_use_every_model():
     for models in (None, ("*",), ("small", "*")):
         caller = callers([Key(Secret(ANNA), "anna", models)]).identify(head(api_key=ANNA), NOW)
 
-        may_use(caller, "large")
+        assert caller.knows("large")
 
 
 def test_a_model_that_a_caller_may_not_use_does_not_exist_for_it():
     bert = callers().identify(head(api_key=BERT), NOW)
 
-    may_use(bert, "small")
-    with pytest.raises(ModelNotFound) as refusal:
-        may_use(bert, "large")
     assert (bert.knows("small"), bert.knows("large")) == (True, False)
-    assert refusal.value.body() == ModelNotFound("large").body()
 
 
 # Tickets.
