@@ -19,12 +19,11 @@ from wsproto.frame_protocol import CloseReason
 
 from gateway._sseparse import depth
 from gateway.channel import Channel
-from gateway.desk import Desk
+from gateway.desk import STREAMS, Desk
 from gateway.dialects import openai
 from gateway.doors import Doors
 from gateway.errors import ClientError, Conflict, GatewayError, Overloaded
 from gateway.hub import Live
-from gateway.stops import STREAMS
 from gateway.upgrades import Upgrades
 from gateway.views.lane import Delivery, Lane
 from gateway.visits import Visit

@@ -12,6 +12,10 @@ from gateway.metrics import Metrics
 from gateway.roster import Roster
 
 
+# Where logs are.
+STREAMS = "/v1/stream/"
+
+
 class Work(Protocol):
     """A job, as far as the end of the process is concerned."""
 

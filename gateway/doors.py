@@ -17,7 +17,7 @@ import orjson
 
 from gateway.callers import Caller
 from gateway.channel import Channel
-from gateway.desk import Desk
+from gateway.desk import STREAMS, Desk
 from gateway.dialects import openai
 from gateway.errors import ClientError, CursorGone, ModelNotFound
 from gateway.eventlog import EventLog, State, epoch_of
@@ -273,6 +273,6 @@ def _worth_reading(log: EventLog) -> bool:
 def _accept(visit: Visit, live: Live) -> None:
     """Answer 202: the generation goes on, and is read elsewhere."""
     log = live.log
-    body = {"id": log.id, "stream": f"/v1/stream/{log.id}", "state": log.state.value}
+    body = {"id": log.id, "stream": STREAMS + log.id, "state": log.state.value}
     fields = location(live.log) + b"preference-applied: respond-async\r\n"
     visit.reply.send(202, orjson.dumps(body), fields=fields)

@@ -36,6 +36,8 @@ RETAIN = 300.0
 # Seconds between two looks at the size of all logs; in one second no network fills a machine.
 LOOK = 1.0
 
+# Ids of generations begin so.
+GENERATION = "gen_"
 # Characters of base32, 5 bits each, of an id that nobody can guess: without callers' keys
 # whoever knows it may read the log.
 ID_LENGTH = 20
@@ -259,7 +261,7 @@ class Hub:
         patience: float = 0.0,
     ) -> Live:
         """Create an empty log for `producer` to fill, under an id nobody can guess."""
-        log = EventLog("gen_" + self._secret(ID_LENGTH), self.epoch(), subject=subject)
+        log = EventLog(GENERATION + self._secret(ID_LENGTH), self.epoch(), subject=subject)
         return self.add(Live(log, self, producer, grace=grace, patience=patience))
 
     def add(self, live: Live) -> Live:

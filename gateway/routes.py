@@ -12,7 +12,7 @@ import orjson
 from gateway.callers import OPEN, Caller, Callers
 from gateway.chat_socket import ChatSockets
 from gateway.cors import Cors
-from gateway.desk import Desk
+from gateway.desk import STREAMS, Desk
 from gateway.doors import CHAT, Doors
 from gateway.errors import ClientError, ModelNotFound
 from gateway.guard import RequestHead
@@ -20,7 +20,7 @@ from gateway.host import Request
 from gateway.provider import Provider
 from gateway.reply import Reply
 from gateway.settings import Config
-from gateway.stops import CANCEL, STREAMS, Stops
+from gateway.stops import CANCEL, Stops
 from gateway.stops import MAX_BODY as STOP_BODY
 from gateway.streams import MAX_BODY as CHANNEL_BODY
 from gateway.streams import Streams

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from gateway.desk import Desk
+from gateway.desk import STREAMS, Desk
 from gateway.errors import ClientError, MethodNotAllowed
 from gateway.hub import Live
 from gateway.tickets import Tickets
@@ -14,7 +14,6 @@ from gateway.visits import Visit
 
 # Bytes of such a body: an id, or a path with a query.
 MAX_BODY = 16 * 1024
-STREAMS = "/v1/stream/"
 CANCEL = "/cancel"
 
 

@@ -16,7 +16,7 @@ import orjson
 
 from gateway.alarm import Alarm
 from gateway.channel import Channel, Receipt, Retention
-from gateway.desk import Desk
+from gateway.desk import STREAMS, Desk
 from gateway.durable import JSON, Post, Terms, Wish, read_post, read_terms, read_wish
 from gateway.errors import (
     ClientError,
@@ -27,18 +27,18 @@ from gateway.errors import (
 )
 from gateway.eventlog import NOW, EventLog
 from gateway.guard import RequestHead
-from gateway.hub import Live
+from gateway.hub import GENERATION, Live
 from gateway.reply import field
 from gateway.settings import Channel as Settings
 from gateway.settings import Config
-from gateway.stops import STREAMS, read_json
+from gateway.stops import read_json
 from gateway.units import Segment
 from gateway.upgrades import Upgrades
 from gateway.views.channel_socket import ChannelSocket
 from gateway.views.durable import DurableView
 from gateway.views.eventsource import EventSourceView
 from gateway.views.long_poll import LongPoll
-from gateway.views.poll import catch_up
+from gateway.views.poll import CORP, catch_up
 from gateway.views.socket import SocketView
 from gateway.visits import Serve, Visit
 
@@ -51,15 +51,11 @@ MAX_CHANNELS = 2048
 
 # What the id of a channel may be: it stands in a path as it is (RFC 3986 §2.3).
 ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._~-]{1,128}")
-# Ids of generations begin so.
-GENERATION = "gen_"
 READERS = "GET, HEAD"
 # The WebSocket subprotocol of a log's envelopes.
 SOCKET_PROTOCOL = "headgate.v1"
 # The channel that is there without being configured, and has paths of its own.
 EVENTS = "events"
-
-CORP = b"cross-origin-resource-policy: same-origin\r\n"
 
 
 class Trigger(msgspec.Struct):

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 
 from gateway._sseparse import Batch, entries
-from gateway.desk import Desk
+from gateway.desk import STREAMS, Desk
 from gateway.dialects import openai
 from gateway.dialects.chunks import choice, encode, read, summary
 from gateway.eventlog import EventLog, State
 from gateway.hub import Live
 from gateway.reply import Reply
-from gateway.views.eventsource import RETRY, TYPE
-from gateway.views.view import SSE_FIELDS, STREAMS, StreamView, block, location
+from gateway.views.eventsource import RETRY
+from gateway.views.view import SSE_FIELDS, TYPE, StreamView, block, location
 
 
 class ChatEventsView(StreamView):
@@ -41,6 +41,7 @@ class ChatEventsView(StreamView):
         super().__init__(
             live, reply, desk, cursor=cursor, subject=subject, left=left, style=None
         )
+
     def attach(self) -> None:
         """Begin to follow the log; the head and the first block go out at once."""
         log = self._live.log

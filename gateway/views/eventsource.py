@@ -8,10 +8,8 @@ from gateway._sseparse import IDS
 from gateway.desk import Desk
 from gateway.hub import Live
 from gateway.reply import Reply
-from gateway.views.view import SSE_FIELDS, StreamView, beginning, block, end, greeting
+from gateway.views.view import SSE_FIELDS, TYPE, StreamView, beginning, block, end, greeting
 
-
-TYPE = b"content-type: text/event-stream; charset=utf-8\r\n"
 
 # Milliseconds after which a client comes back.  Browsers take 3 to 5 s on their own; the
 # line rides in a block, since SDKs stumble over one that stands alone (facts §2.7).

@@ -8,14 +8,12 @@ from gateway.dialects import openai
 from gateway.eventlog import State
 from gateway.hub import Live
 from gateway.reply import Reply
-from gateway.views.view import HEARTBEAT, SSE_FIELDS, StreamView
+from gateway.views.view import HEARTBEAT, SSE_FIELDS, TYPE, StreamView
 
 
 # Seconds of silence before the first heartbeat: it commits the 200, and a failure
 # that comes sooner keeps its own status.
 FIRST_HEARTBEAT = 10.0
-
-TYPE = b"content-type: text/event-stream; charset=utf-8\r\n"
 
 
 class SseView(StreamView):

@@ -13,7 +13,7 @@ import orjson
 
 from gateway._sseparse import RAW, Batch, Outlet
 from gateway.alarm import Alarm
-from gateway.desk import Desk
+from gateway.desk import STREAMS, Desk
 from gateway.eventlog import EventLog
 from gateway.hub import Live
 from gateway.reply import Reply
@@ -26,9 +26,7 @@ HEARTBEAT = 15.0
 # takes a second, and a thousand readers spread over some more.
 COMEBACK = (1000, 5000)
 
-# Where logs are read.
-STREAMS = "/v1/stream/"
-
+TYPE = b"content-type: text/event-stream; charset=utf-8\r\n"
 SSE_FIELDS = (
     # no-transform: a proxy that compresses an event stream holds it back.
     b"cache-control: no-cache, no-transform, no-store\r\n"
