@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 from gateway.cors import Cors
 from gateway.desk import Desk
+from gateway.handshake import handshake
 from gateway.visits import Visit
-from gateway.websocket import Session, WebSocket, handshake
+from gateway.websocket import Session, WebSocket
 
 
 class Upgrades:
@@ -19,7 +20,7 @@ class Upgrades:
         """Give the connection to what `session` returns, which accounts for the visit.
 
         Raises:
-            ClientError: the request is no handshake, as `websocket.handshake` judges, or a
+            ClientError: the request is no handshake, as `handshake.py` judges, or a
                 page asks that is none of ours; then `session` is not called.
         """
         head = visit.request.head

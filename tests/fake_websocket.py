@@ -2,9 +2,10 @@
 
 import struct
 
+from gateway.handshake import handshake
 from gateway.host import Request
 from gateway.reply import Reply
-from gateway.websocket import MESSAGE_LIMIT, WebSocket, handshake
+from gateway.websocket import MESSAGE_LIMIT, WebSocket
 from tests.fake_client import FakeClient, Site, get
 
 
@@ -17,6 +18,10 @@ FIELDS = (
 )
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 UPGRADE = get("/ws", *FIELDS)
+
+
+def without(name: str) -> list[str]:
+    return [field for field in FIELDS if not field.startswith(name)]
 
 
 def frame(

@@ -16,11 +16,9 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage
 
 from gateway._sseparse import UNTIL_CLOSE, Entries, EventParser, Tap, text_frame
-from gateway.errors import Forbidden, MalformedRequest, MethodNotAllowed, UpgradeRequired
 from gateway.flow import WRITE_HIGH
-from gateway.guard import RequestHead, read_request
 from gateway.http1 import PIPELINE_LIMIT
-from gateway.websocket import CLOSE_TIMEOUT, SLICE, UNSENT_LIMIT, Handshake, handshake
+from gateway.websocket import CLOSE_TIMEOUT, SLICE, UNSENT_LIMIT
 from tests.fake_client import Site, get
 from tests.fake_websocket import (
     BINARY,
@@ -35,75 +33,13 @@ from tests.fake_websocket import (
     SocketClient,
     closing,
     frame,
+    without,
 )
 from tests.oracle import canonical
 from tests.ws_echo import echo_server
 
 
-# The handshake.
-
-
-def request(*fields: str, method: str = "GET", version: str = "1.1") -> RequestHead:
-    return read_request(get("/ws", *fields, method=method, version=version))
-
-
-def without(name: str) -> list[str]:
-    return [field for field in FIELDS if not field.startswith(name)]
-
-
-def judge(head: RequestHead, *protocols: str) -> Handshake:
-    return handshake(head, protocols, allowed=lambda origin: origin == b"https://good.example")
-
-
-def test_the_example_of_the_standard_is_accepted():
-    shake = judge(request(*FIELDS))
-
-    assert shake.protocol == ""
-    assert shake.fields == (
-        b"upgrade: websocket\r\n"
-        b"connection: upgrade\r\n"
-        b"sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
-    )
-
-
-def test_what_browsers_write_is_accepted():
-    fields = [*without("Upgrade"), "Upgrade: WebSocket", "Connection: keep-alive, upgrade"]
-    assert judge(request(*fields, "Origin: https://good.example"))
-
-
-REFUSED = {
-    "POST": (request(*FIELDS, method="POST"), MethodNotAllowed),
-    "no upgrade": (request(*without("Upgrade")), UpgradeRequired),
-    "another protocol": (request(*without("Upgrade"), "Upgrade: h2c"), UpgradeRequired),
-    "one of two protocols": (
-        request(*without("Upgrade"), "Upgrade: h2c, websocket"),
-        UpgradeRequired,
-    ),
-    "upgrade, but not as an option": (request(*without("Connection")), UpgradeRequired),
-    "HTTP/1.0": (request(*FIELDS, version="1.0"), UpgradeRequired),
-    "no version": (request(*without("Sec-WebSocket-Version")), UpgradeRequired),
-    "version 8": (
-        request(*without("Sec-WebSocket-Version"), "Sec-WebSocket-Version: 8"),
-        UpgradeRequired,
-    ),
-    "no key": (request(*without("Sec-WebSocket-Key")), MalformedRequest),
-    "a body": (request(*FIELDS, "Content-Length: 1"), MalformedRequest),
-    "a chunked body": (request(*FIELDS, "Transfer-Encoding: chunked"), MalformedRequest),
-    "another origin": (request(*FIELDS, "Origin: https://bad.example"), Forbidden),
-    "the origin of a sandbox": (request(*FIELDS, "Origin: null"), Forbidden),
-}
-
-
-@pytest.mark.parametrize(("head", "error"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_is_no_handshake_is_refused(head, error):
-    with pytest.raises(error):
-        judge(head)
-
-
-@pytest.mark.parametrize("key", ["AAAA", "A" * 24, "A" * 22, "A" * 23 + "=", "*" * 22 + "==", "é"])
-def test_a_key_that_is_not_16_bytes_in_base64_is_refused(key):
-    with pytest.raises(MalformedRequest):
-        judge(request(*without("Sec-WebSocket-Key"), f"Sec-WebSocket-Key: {key}"))
+# From HTTP to WebSocket.
 
 
 def test_who_asks_for_another_version_is_told_ours():
@@ -114,33 +50,6 @@ def test_who_asks_for_another_version_is_told_ours():
     assert client.answers == [426]
     assert b"\r\nsec-websocket-version: 13\r\n" in client.transport.written
     assert client.session.told == []
-
-
-# What is offered in lines, what is ours, what is chosen.
-PROTOCOLS = {
-    "none, none": ([], [], ""),
-    "one": (["b"], ["a", "b"], "b"),
-    "ours by our order": (["b, a"], ["a", "b"], "a"),
-    "over several lines": (["x", "y,b"], ["b"], "b"),
-    "unknown only": (["x"], ["a"], ""),
-    "case counts": (["A"], ["a"], ""),
-    "nothing between commas": ([", ,"], ["a"], ""),
-    "a ticket alone": (["ticket.s3cret"], ["a"], ""),
-    "a ticket and one of ours": (["ticket.s3cret, a"], ["a"], "a"),
-    "bytes that are no token": (["\xff"], ["a"], ""),
-}
-
-
-@pytest.mark.parametrize(("lines", "ours", "chosen"), PROTOCOLS.values(), ids=PROTOCOLS.keys())
-def test_a_subprotocol_is_chosen_of_those_offered(lines, ours, chosen):
-    shake = judge(request(*FIELDS, *[f"Sec-WebSocket-Protocol: {line}" for line in lines]), *ours)
-
-    assert shake.protocol == chosen
-    assert (b"sec-websocket-protocol: " in shake.fields) == bool(chosen)
-    assert b"s3cret" not in shake.fields
-
-
-# From HTTP to WebSocket.
 
 
 def test_the_101_has_the_fields_of_every_answer_and_none_of_a_body():

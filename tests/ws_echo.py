@@ -14,10 +14,11 @@ from itertools import count
 import uvloop
 
 from gateway.guard import RequestHead
+from gateway.handshake import handshake
 from gateway.host import Host, Request
 from gateway.http1 import HttpConnection
 from gateway.reply import Reply
-from gateway.websocket import WebSocket, handshake
+from gateway.websocket import WebSocket
 
 
 MESSAGE_LIMIT = 64 * 1024 * 1024
