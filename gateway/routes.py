@@ -137,7 +137,7 @@ class Api:
 
     def _methods(self, path: str) -> Mapping[str, Endpoint] | None:
         methods = self._table.get(path)
-        if methods is None and path.startswith(STREAMS) and path.endswith(CANCEL):
+        if methods is None and path.startswith(STREAMS) and path[len(STREAMS) :].endswith(CANCEL):
             return self._cancel
         if methods is None and path.startswith(STREAMS) and len(path) > len(STREAMS):
             return self._stream

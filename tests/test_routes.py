@@ -82,6 +82,17 @@ async def test_a_path_is_known_exactly_or_not_at_all(path):
     }
 
 
+async def test_a_channel_may_be_called_cancel():
+    async with Stand() as stand:
+        client = await stand.open()
+        made = await client.ask("PUT", "/v1/stream/cancel")
+        stopped = await client.ask("POST", "/v1/stream/cancel/cancel")
+        await client.close()
+
+    assert made.status == 201
+    assert stopped.json["error"]["message"] == "a channel is closed, not cancelled"
+
+
 async def test_paths_that_are_not_there_make_one_series_however_many_they_are():
     async with Stand() as stand:
         client = await stand.open()
