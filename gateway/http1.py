@@ -244,18 +244,16 @@ class HttpConnection(asyncio.Protocol):
             error = GatewayError("internal error")
         if not reply.status:
             reply.error(error)
+            if reply.on_gone is not None:  # a view or a job was to answer, and goes on else
+                reply.on_gone()
         elif not reply.ended:
             reply.abort()
 
     def _begin_reply(self) -> Reply:
         """Enter BUSY; a stream lives for minutes, so the request's bytes are let go here."""
         head = self._head
-        reply = Reply(
-            self,
-            self._request_id(),
-            method=head.method if head else "",
-            http10=head.http10 if head else False,
-        )
+        method, http10 = (head.method, head.http10) if head else ("", False)
+        reply = Reply(self, self._request_id(), method=method, http10=http10)
         self._reply = reply
         self._head = self._route = self._decoder = None
         self._body = bytearray()

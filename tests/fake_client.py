@@ -90,11 +90,13 @@ class FakeRoute:
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.replies: list[Reply] = []
+        self.left = 0  # how many answers nobody waits for any more
         self._ways: dict[str, Callable[[Reply], None]] = {
             "/later": lambda reply: None,
             "/stream": _begin,
             "/refusal": _refuse,
             "/bug": _break,
+            "/bug-later": lambda reply: (self._wait(reply), _break(reply)),
             "/bug-after-answer": lambda reply: (reply.send(200, b"ok"), _break(reply)),
             "/bug-amid-answer": lambda reply: (_begin(reply), _break(reply)),
             "/refusal-amid-answer": lambda reply: (_begin(reply), _refuse(reply)),
@@ -110,6 +112,12 @@ class FakeRoute:
             reply.send(200, request.head.path.encode())
         else:
             answer(reply)
+
+    def _wait(self, reply: Reply) -> None:
+        def leave() -> None:
+            self.left += 1
+
+        reply.on_gone = leave
 
 
 def _begin(reply: Reply) -> None:

@@ -314,6 +314,16 @@ def test_a_bug_is_a_bare_500_and_the_connection_lives_on():
     assert [type(crash) for crash in site.crashes] == [ZeroDivisionError]
 
 
+def test_a_bug_tells_whoever_was_to_answer_later():
+    site, client = site_and_client()
+
+    client.send(get("/bug-later"), get("/a"))
+    client.connection.connection_lost(None)
+
+    assert client.answers == [500, 200]
+    assert site.route.left == 1
+
+
 def test_a_bug_after_the_answer_does_not_answer_twice():
     site, client = site_and_client()
 
