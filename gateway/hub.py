@@ -280,8 +280,12 @@ class Hub:
         return live
 
     def of_cursor(self, cursor: str) -> Live | None:
-        """Return the log that a cursor belongs to."""
-        return self._by_epoch.get(epoch_of(cursor))
+        """Return the generation's log that a cursor belongs to.
+
+        Channels are found by their ids alone: no view of a chat could show their entries.
+        """
+        live = self._by_epoch.get(epoch_of(cursor))
+        return None if live in self._channels else live
 
     def epoch(self) -> str:
         """Return an epoch that no other log has."""
