@@ -205,9 +205,10 @@ class Live:
     def _wait(self, producer: Producer) -> None:
         if self.grace == 0:
             producer.cancel("disconnect")
-        elif self.grace is not None:
-            if self._paused:  # nobody is left to wait for
-                self.bound()
+            return
+        if self._paused:  # nobody is left to wait for
+            self.bound()
+        if self.grace is not None:
             loop = self._hub.loop
             self._alarm = Alarm(loop, self._abandon, loop.time() + self.grace)
 
