@@ -137,7 +137,9 @@ class Api:
 
     def _methods(self, path: str) -> Mapping[str, Endpoint] | None:
         methods = self._table.get(path)
-        if methods is None and path.startswith(STREAMS) and path.endswith(CANCEL):
+        # The id between the two is not empty: a channel may be called "cancel".
+        cancels = len(path) > len(STREAMS + CANCEL) and path.endswith(CANCEL)
+        if methods is None and path.startswith(STREAMS) and cancels:
             return self._cancel
         if methods is None and path.startswith(STREAMS) and len(path) > len(STREAMS):
             return self._stream
