@@ -454,6 +454,17 @@ async def test_a_ticket_opens_one_event_source_once():
     assert answers[0].body.endswith(b"data: [DONE]\n\n")
 
 
+async def test_a_ticket_opens_no_path_longer_than_any_there_is():
+    async with Stand(more=KEYS) as stand:
+        client = await stand.open()
+        longest = await client.ask("POST", "/v1/tickets", {"opens": "/" + "a" * 255}, **ALICE)
+        longer = await client.ask("POST", "/v1/tickets", {"opens": "/" + "a" * 256}, **ALICE)
+        await client.close()
+
+    assert (longest.status, longer.status) == (200, 400)
+    assert longer.json["error"]["param"] == "opens"
+
+
 async def test_a_forced_stream_needs_no_stream_in_its_body():
     async with Stand() as stand:
         client = await stand.open()
