@@ -196,7 +196,8 @@ class WebSocket(asyncio.Protocol):
         if self._phase is not Phase.OPEN:
             return
         if self.paused and self._transport.get_write_buffer_size() > UNSENT_LIMIT:
-            self.abort()
+            # Not now: who writes may be amid a beginning, and must not hear `gone` before it.
+            self._loop.call_soon(self.abort)
         else:
             self._emit(frames)
 

@@ -682,6 +682,21 @@ def test_questions_whose_answers_nobody_reads_do_not_fill_our_memory():
     assert client.session.told[-1] == "gone"
 
 
+def test_a_session_is_not_told_of_the_end_amid_what_it_writes():
+    client = clogged()
+    socket, told = client.socket, client.session.told
+    client.transport.unsent = UNSENT_LIMIT + 1
+
+    socket.send(b"one word too many")
+    socket.send(b"another")
+    assert told[-1] != "gone"
+    client.site.loop.wind(0)
+
+    assert client.transport.aborted
+    assert told[-1] == "gone"
+    assert b"one word too many" not in client.transport.written
+
+
 # On real sockets, with a client that is not ours.
 
 
