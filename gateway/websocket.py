@@ -144,8 +144,8 @@ class WebSocket(asyncio.Protocol):
 
     __slots__ = (
         "_alarm", "_asked", "_deadline", "_events", "_heard", "_judge", "_limit", "_loop",
-        "_message", "_on_crash", "_on_lost", "_on_stalled", "_outlet", "_phase", "_pinged", "_session",
-        "_taken", "_transport", "_unread", "_valve", "bytes_sent", "paused",
+        "_message", "_on_crash", "_on_lost", "_on_stalled", "_outlet", "_phase", "_pinged",
+        "_session", "_taken", "_transport", "_unread", "_valve", "bytes_sent", "paused",
     )  # fmt: skip
 
     def __init__(
