@@ -137,7 +137,7 @@ class Doors:
         stream = Stream(self._desk, order, visit.request, visit.reply)
         visit.taken()
         key = head.get(b"idempotency-key")
-        if key:
+        if key and visit.request.body:  # a GET has none, and is not held against what was asked
             self._keys.claim(
                 visit.caller.subject, key, visit.request.body, stream.live.log.id,
                 self._desk.clock(),

@@ -33,7 +33,7 @@ from gateway.errors import (
     RequestTimeout,
     RequestTooLarge,
 )
-from gateway.flow import STALL_TIMEOUT, WRITE_HIGH, WRITE_LOW
+from gateway.flow import STALL_TIMEOUT, WRITE_HIGH, WRITE_LOW, Valve
 from gateway.guard import RequestHead, read_request
 from gateway.heads import HeadReader
 from gateway.host import MAX_UNWANTED, Host, Request, Route
@@ -73,7 +73,7 @@ class HttpConnection(asyncio.Protocol):
     __slots__ = (
         "_alarm", "_body", "_body_due", "_clogged", "_deadline", "_decoder", "_early", "_head",
         "_host", "_keep_alive", "_loop", "_phase", "_reader", "_refused", "_reply", "_route",
-        "_taken", "_transport", "client", "write",
+        "_taken", "_transport", "_valve", "client", "write",
     )  # fmt: skip
 
     def __init__(self, host: Host, loop: asyncio.AbstractEventLoop) -> None:
@@ -83,6 +83,7 @@ class HttpConnection(asyncio.Protocol):
         self._host = host
         self._loop = loop
         self._transport: asyncio.Transport | None = None  # between made and lost
+        self._valve: Valve  # of it; shut while a pipelined request waits its turn
         self._phase = Phase.HEAD
         self._reader = HeadReader()
         self._keep_alive = True
@@ -108,6 +109,7 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # A cast, since uvloop's transports do not derive from asyncio's.
         self._transport = transport = cast(asyncio.Transport, transport)
+        self._valve = Valve(transport)
         self.write = transport.write
         transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
         peer = transport.get_extra_info("peername")
@@ -163,19 +165,14 @@ class HttpConnection(asyncio.Protocol):
     # Reading requests.
 
     def _read(self, data: bytes) -> None:
-        """Take requests out of `data` for as long as each is answered at once."""
+        """Take one request out of `data`; what follows waits until it is answered."""
         try:
-            while data:
-                rest = self._read_head(data) if self._phase is Phase.HEAD else data
-                if rest is not None:
-                    rest = self._read_body(rest)
-                if rest is None:
-                    return
+            rest = self._read_head(data) if self._phase is Phase.HEAD else data
+            if rest is not None:
+                rest = self._read_body(rest)
+            if rest is not None:
                 self._early = rest  # before: an upgrade hands it over
                 self._dispatch()
-                if self._phase is not Phase.HEAD:
-                    return
-                data, self._early = self._early, b""
         except ClientError as error:
             self._refuse(error)
 
@@ -297,7 +294,9 @@ class HttpConnection(asyncio.Protocol):
         elif not self._clogged:  # or requests whose answers nobody reads would fill our memory
             self._enter(Phase.HEAD, IDLE_TIMEOUT)
             if self._early:
-                # Not now: a thousand pipelined requests must not nest a thousand calls.
+                # Not now: a thousand pipelined requests must neither nest a thousand calls nor
+                # hold up all other clients; and no more are taken meanwhile.
+                self._valve.pause()
                 self._loop.call_soon(self._read_early)
 
     def upgrade(self, head: bytes, successor: Successor) -> None:
@@ -340,6 +339,7 @@ class HttpConnection(asyncio.Protocol):
             self._transport.abort()
 
     def _read_early(self) -> None:
+        self._valve.resume()
         if self._early and self._phase is Phase.HEAD:
             early, self._early = self._early, b""
             self._read(early)

@@ -207,9 +207,10 @@ class Live:
     def _wait(self, producer: Producer) -> None:
         if self.grace == 0:
             producer.cancel("disconnect")
-        elif self.grace is not None:
-            if self._paused:  # nobody is left to wait for
-                self.bound()
+            return
+        if self._paused:  # nobody is left to wait for
+            self.bound()
+        if self.grace is not None:
             loop = self._hub.loop
             self._alarm = Alarm(loop, self._abandon, loop.time() + self.grace)
 
@@ -282,8 +283,12 @@ class Hub:
         return live
 
     def of_cursor(self, cursor: str) -> Live | None:
-        """Return the log that a cursor belongs to."""
-        return self._by_epoch.get(epoch_of(cursor))
+        """Return the generation's log that a cursor belongs to.
+
+        Channels are found by their ids alone: no view of a chat could show their entries.
+        """
+        live = self._by_epoch.get(epoch_of(cursor))
+        return None if live in self._channels else live
 
     def epoch(self) -> str:
         """Return an epoch that no other log has."""

@@ -25,6 +25,7 @@ class IdempotencyKeys:
     """The keys that callers sent, each caller's apart."""
 
     def __init__(self, most: int = MOST) -> None:
+        # By subject and the key's digest: a key may fill a whole head, a hundred thousand memory.
         self._claims: OrderedDict[tuple[str, bytes], Claim] = OrderedDict()
         self._most = most
 
@@ -37,7 +38,7 @@ class IdempotencyKeys:
         Raises:
             Unprocessable: the key was used for another body.
         """
-        claim = self._claims.get((subject, key))
+        claim = self._claims.get((subject, _digest(key)))
         if claim is None or claim.until <= now:
             return None
         if claim.digest != _digest(body):
@@ -46,12 +47,13 @@ class IdempotencyKeys:
 
     def claim(self, subject: str, key: bytes, body: bytes, log: str, now: float) -> None:
         """Remember that this request began `log`; a later claim of the key takes its place."""
-        self._claims.pop((subject, key), None)
-        self._claims[subject, key] = Claim(_digest(body), log, now + REMEMBERED)
+        name = (subject, _digest(key))
+        self._claims.pop(name, None)
+        self._claims[name] = Claim(_digest(body), log, now + REMEMBERED)
         # All are remembered for as long, so the oldest stands first.
         while len(self._claims) > self._most or next(iter(self._claims.values())).until <= now:
             self._claims.popitem(last=False)
 
 
-def _digest(body: bytes) -> bytes:
-    return hashlib.sha256(body).digest()
+def _digest(said: bytes) -> bytes:
+    return hashlib.sha256(said).digest()

@@ -14,6 +14,8 @@ from gateway.visits import Visit
 
 # Bytes of such a body: an id, or a path with a query.
 MAX_BODY = 16 * 1024
+# Characters of a path that a ticket opens, which is kept with it: that of a channel has 139.
+MAX_OPENS = 256
 CANCEL = "/cancel"
 
 
@@ -52,8 +54,9 @@ class Stops:
     def ticket(self, visit: Visit) -> None:
         """Give the caller a ticket, for one request that can carry no key."""
         opens = read_json(visit, Opening).opens
-        if not opens.startswith("/") or "?" in opens:
-            raise ClientError("opens is the path of a request, without its query", param="opens")
+        if not opens.startswith("/") or "?" in opens or len(opens) > MAX_OPENS:
+            what = f"the path of a request, without its query, of at most {MAX_OPENS} characters"
+            raise ClientError(f"opens is {what}", param="opens")
         now = self._desk.clock()
         ticket, expires = self._tickets.issue(visit.caller, opens, now)
         body = {"ticket": ticket, "opens": opens, "expires_in": round(expires - now)}

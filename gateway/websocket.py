@@ -11,12 +11,12 @@ by the compiled module, since it is the path of every token; close, ping and pon
 wsproto's.  No extension is ever taken: inflating what a client deflated has no bound.
 
 The socket is never paused because its client is slow: a paused transport does not see it
-leave.  It is paused only while slices of one large read wait their turn.
+leave.  It is paused only while the rest of one read waits its turn.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from math import inf
 from typing import Protocol
@@ -36,6 +36,9 @@ MESSAGE_LIMIT = 1024 * 1024
 # Bytes given to wsproto at once: a read of tiny frames would keep all other clients
 # waiting for half a second, a slice of it for some milliseconds.
 SLICE = 4096
+# Messages taken in one turn of the loop: each may be written to a thousand readers, and a
+# slice has room for hundreds.
+TURN = 4
 # Bytes unsent above which a session that goes on answering a client that takes nothing
 # costs it the connection.  Readers of logs never come here: they wait for `writable`.
 UNSENT_LIMIT = 4 * MESSAGE_LIMIT
@@ -80,9 +83,9 @@ class WebSocket(asyncio.Protocol):
     """One client's WebSocket.  Its calls are harmless once it is closing."""
 
     __slots__ = (
-        "_alarm", "_asked", "_deadline", "_heard", "_judge", "_limit", "_loop", "_message",
-        "_on_crash", "_on_lost", "_on_stalled", "_outlet", "_phase", "_pinged", "_session",
-        "_taken", "_transport", "_unread", "_valve", "bytes_sent", "paused",
+        "_alarm", "_asked", "_deadline", "_events", "_heard", "_judge", "_limit", "_loop",
+        "_message", "_on_crash", "_on_lost", "_on_stalled", "_outlet", "_phase", "_pinged",
+        "_session", "_taken", "_transport", "_unread", "_valve", "bytes_sent", "paused",
     )  # fmt: skip
 
     def __init__(
@@ -102,6 +105,7 @@ class WebSocket(asyncio.Protocol):
         self._judge = Connection(ConnectionType.SERVER)
         # Slices of what was read, the next one last; an idle deque would take 760 bytes.
         self._unread: list[bytes] = []
+        self._events: Iterator[Event] | None = None  # what is left of the one being judged
         self._message = bytearray()  # what is here of one that is not complete
         self._asked: bytes | None = None  # the last ping that could not be answered yet
         self._heard = 0.0  # loop time of the last read
@@ -133,7 +137,8 @@ class WebSocket(asyncio.Protocol):
         if self._phase is not Phase.OPEN:
             return
         if self.paused and self._transport.get_write_buffer_size() > UNSENT_LIMIT:
-            self.abort()
+            # Not now: who writes may be amid a beginning, and must not hear `gone` before it.
+            self._loop.call_soon(self.abort)
         else:
             self._emit(frames)
 
@@ -232,18 +237,29 @@ class WebSocket(asyncio.Protocol):
     # Reading.
 
     def _read(self) -> None:
-        """Judge one slice; the next ones wait a turn of the loop each."""
-        if self._unread:
+        """Judge one slice, or what is left of it; all that follows waits a turn of the loop."""
+        if self._events is None and self._unread:
             self._judge.receive_data(self._unread.pop())
-            for event in self._judge.events():
-                self._take(event)
-                if self._phase is Phase.ENDING:
-                    break
-        if self._unread:
+            self._events = self._judge.events()
+        if self._events is not None and self._take_some(self._events):
+            self._events = None
+        if self._events is not None or self._unread:
             self._valve.pause()
             self._loop.call_soon(self._read)
         else:
             self._valve.resume()
+
+    def _take_some(self, events: Iterator[Event]) -> bool:
+        """Take the messages of a turn; say whether these were all."""
+        messages = 0
+        for event in events:
+            self._take(event)
+            messages += isinstance(event, TextMessage | BytesMessage) and event.message_finished
+            if self._phase is Phase.ENDING:
+                break
+            if messages == TURN:
+                return False
+        return True
 
     def _take(self, event: Event) -> None:
         if isinstance(event, TextMessage | BytesMessage):
@@ -307,6 +323,7 @@ class WebSocket(asyncio.Protocol):
         self._alarm.sooner(self._deadline)
         if phase is not Phase.CLOSING:
             self._unread.clear()
+            self._events = None
         self._outlet = None  # breaks the cycle socket -> outlet -> bound method -> socket
         session, self._session = self._session, None
         if session is not None:

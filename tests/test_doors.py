@@ -454,6 +454,22 @@ async def test_nobody_goes_on_with_the_generation_of_another():
     assert foreign.status == 204
 
 
+async def test_a_cursor_of_a_channel_is_none_of_a_chat():
+    # Such entries may be no events at all; a chat's view of them broke, and stayed attached.
+    async with Stand() as stand:
+        client = await stand.open()
+        made = await client.ask("PUT", "/v1/stream/notes", b"hello", content_type="text/plain")
+        seen = made.headers["stream-next-offset"][:-1] + "0"
+        by_event_source = await client.ask("GET", asked(), last_event_id=seen)
+        client.send("POST", CHAT, chat(), RESUME | {"last-event-id": seen})
+        posted = await client.answer()
+        active = await stand.metrics()
+        await client.close()
+
+    assert (made.status, by_event_source.status, posted.status) == (201, 204, 410)
+    assert sum(v for k, v in active.items() if k.startswith("headgate_streams_active")) == 0
+
+
 async def test_a_ticket_opens_one_event_source_once():
     async with Stand(more=KEYS) as stand:
         client = await stand.open()
@@ -465,6 +481,17 @@ async def test_a_ticket_opens_one_event_source_once():
     assert [answer.status for answer in answers] == [200, 401]
     assert ticket.json["ticket"] not in str(stand.log_lines)
     assert answers[0].body.endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_ticket_opens_no_path_longer_than_any_there_is():
+    async with Stand(more=KEYS) as stand:
+        client = await stand.open()
+        longest = await client.ask("POST", "/v1/tickets", {"opens": "/" + "a" * 255}, **ALICE)
+        longer = await client.ask("POST", "/v1/tickets", {"opens": "/" + "a" * 256}, **ALICE)
+        await client.close()
+
+    assert (longest.status, longer.status) == (200, 400)
+    assert longer.json["error"]["param"] == "opens"
 
 
 async def test_a_forced_stream_needs_no_stream_in_its_body():

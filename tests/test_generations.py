@@ -181,6 +181,8 @@ class Story:
     def lose(self, number: int, share: float) -> None:
         visit = self.visits.pop(number, None)
         if visit is not None:
+            visit.drain()
+            self.generation.loop.wind(0)  # a log is written in portions, one in each turn
             visit.lose(share)
             got = self.walkers[number].got
             assert got == self.generation.texts()[: len(got)]

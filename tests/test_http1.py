@@ -194,6 +194,18 @@ def test_a_thousand_pipelined_requests_do_not_nest():
     assert client.answers == [200] * 1501
 
 
+def test_pipelined_requests_take_a_turn_of_the_loop_each():
+    site, client = site_and_client()
+
+    client.connection.data_received(get("/a") + get("/b") + get("/later"))
+    assert site.paths == ["/a"]
+    assert not client.transport.reading  # or they would heap up
+    client.site.loop.wind(0)
+
+    assert site.paths == ["/a", "/b", "/later"]
+    assert client.transport.reading, "to see it leave"
+
+
 def test_who_sends_too_much_ahead_loses_the_connection_but_not_the_answer():
     site, client = site_and_client()
 

@@ -151,8 +151,9 @@ def test_a_slow_reader_that_leaves_sets_the_producer_free():
     assert len(fast.taken) == 1
 
 
-def test_a_slow_reader_of_a_detached_generation_that_leaves_sets_it_free_too():
-    scene = Scene(grace=60.0)
+@pytest.mark.parametrize("grace", [60.0, None])
+def test_a_slow_reader_of_a_detached_generation_that_leaves_sets_it_free_too(grace):
+    scene = Scene(grace=grace)
     slow = FakeReader(scene.live, slow=True)
     scene.publish(b"x" * (LOG_CAP + 1))
 

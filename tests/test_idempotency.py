@@ -1,5 +1,7 @@
 """IdempotencyKeys: a repeated request is known again, another one under its key is refused."""
 
+import tracemalloc
+
 import pytest
 
 from gateway.errors import Unprocessable
@@ -21,6 +23,19 @@ def test_another_body_under_a_key_is_refused():
 
     with pytest.raises(Unprocessable):
         keys.find("web", b"k", b"other", 1.0)
+
+
+def test_a_key_takes_as_much_room_as_any_other_however_long_it_is():
+    keys = IdempotencyKeys()
+    tracemalloc.start()
+    for number in range(100):
+        keys.claim("web", b"%d" % number * 10_000, b"body", "gen_1", 0.0)
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert used < 100 * 1000
+    assert keys.find("web", b"7" * 10_000, b"body", 1.0) == "gen_1"
+    assert keys.find("web", b"7" * 10_001, b"body", 1.0) is None
 
 
 def test_the_keys_of_two_callers_are_two():

@@ -206,6 +206,18 @@ def test_an_id_is_simple_and_not_a_generations(id):
     assert len(scene.hub) == CONFIGURED
 
 
+async def test_a_channel_may_have_the_name_of_what_is_done_to_one():
+    async with Stand() as stand:
+        client = await stand.open()
+        made = await client.ask("PUT", "/v1/stream/cancel", content_type="application/json")
+        posted = await client.ask(
+            "POST", "/v1/stream/cancel", [1], content_type="application/json"
+        )
+        await client.close()
+
+    assert (made.status, posted.status) == (201, 204)
+
+
 def test_what_is_refused_is_not_made():
     scene = Scene()
 

@@ -70,6 +70,8 @@ def test_what_is_much_comes_in_portions_and_only_the_last_is_up_to_date(monkeypa
     scene.publish(A, A)
 
     client = attach(scene)
+    assert len(client.events) == 2, "others are served in between"
+    scene.loop.wind(0)
 
     data, control = client.events[::2], client.events[1::2]
     assert [event.json for event in data] == [[1, 1], [1, 1], [1]]

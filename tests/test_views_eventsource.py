@@ -3,6 +3,7 @@
 import pytest
 
 from gateway.eventlog import State
+from gateway.views import portion
 from gateway.views.eventsource import EventSourceView
 from gateway.views.view import HEARTBEAT
 from tests.view_scenes import Client, PartlySecret, ViewScene
@@ -49,6 +50,25 @@ def test_each_entry_is_a_block_with_its_id_and_its_type():
         (scene.id(2), "note", "2"),
         (scene.id(3), "message", "3"),
     ]
+
+
+def test_a_late_reader_that_takes_nothing_holds_a_portion_and_not_the_log(monkeypatch):
+    monkeypatch.setattr(portion, "PORTION", 2 * len(A))
+    scene = ViewScene()
+    scene.publish(*[A] * 5)
+    scene.live.close(State.FINISHED, "finished")
+
+    client = attach(scene)
+    client.reply.paused = True
+    scene.loop.wind(0)
+    assert [event.id for event in client.events[1:]] == [scene.id(1), scene.id(2)]
+    client.reply.paused = False
+    client.reply.on_writable()
+    scene.loop.wind(0)
+
+    assert [event.id for event in client.events[1:-1]] == [scene.id(n) for n in range(1, 6)]
+    assert client.events[-1].json["streamClosed"]
+    assert client.whole
 
 
 def test_a_reader_that_comes_back_amid_a_batch_gets_the_rest_of_it():

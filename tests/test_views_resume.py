@@ -139,6 +139,7 @@ class Story:
         visitor, log = self.visitor, self.scene.live.log
         client = visit(self.scene, transport, log.locate(visitor.cursor))
         during(client)
+        self.scene.loop.wind(0)  # portions after the first
         body = client.body if client.wire.writes else b""
         arrived = body[: round(share * len(body))]
         if client.wire.writes and (share == 1 or "poll" not in transport):  # a part is nothing

@@ -18,7 +18,7 @@ from wsproto.events import BytesMessage
 from gateway._sseparse import UNTIL_CLOSE, Entries, EventParser, Tap, text_frame
 from gateway.flow import WRITE_HIGH
 from gateway.http1 import PIPELINE_LIMIT
-from gateway.websocket import CLOSE_TIMEOUT, SLICE, UNSENT_LIMIT
+from gateway.websocket import CLOSE_TIMEOUT, SLICE, TURN, UNSENT_LIMIT
 from tests.fake_client import Site, get
 from tests.fake_websocket import (
     BINARY,
@@ -216,7 +216,7 @@ def test_a_large_read_of_small_frames_lets_others_go_first():
 
     client.socket.data_received(many)
 
-    assert 0 < len(client.session.told) <= SLICE
+    assert len(client.session.told) == 1 + TURN
     assert not client.transport.reading  # or it would heap up
     client.site.loop.wind(0)
     assert len(client.session.told) == 1 + 4 * SLICE
@@ -589,6 +589,21 @@ def test_questions_whose_answers_nobody_reads_do_not_fill_our_memory():
     assert client.transport.aborted
     assert client.transport.unsent < UNSENT_LIMIT + 2 * len(question)
     assert client.session.told[-1] == "gone"
+
+
+def test_a_session_is_not_told_of_the_end_amid_what_it_writes():
+    client = clogged()
+    socket, told = client.socket, client.session.told
+    client.transport.unsent = UNSENT_LIMIT + 1
+
+    socket.send(b"one word too many")
+    socket.send(b"another")
+    assert told[-1] != "gone"
+    client.site.loop.wind(0)
+
+    assert client.transport.aborted
+    assert told[-1] == "gone"
+    assert b"one word too many" not in client.transport.written
 
 
 # On real sockets, with a client that is not ours.

@@ -5,11 +5,12 @@ from collections.abc import Callable
 import orjson
 from wsproto.frame_protocol import CloseReason
 
-from gateway._sseparse import Batch, depth, entries, text_frame
+from gateway._sseparse import depth, entries, text_frame
 from gateway.channel import MAX_DEPTH
 from gateway.desk import Desk
 from gateway.errors import ClientError, RequestTooLarge
 from gateway.hub import Live
+from gateway.views.portion import Portion
 from gateway.views.socket import FramesView
 from gateway.views.view import greeting
 from gateway.websocket import WebSocket
@@ -54,8 +55,8 @@ class ChannelSocket(FramesView):
         except ClientError as error:
             self._refuse(error.message)
 
-    def _framed(self, batches: list[Batch]) -> bytes:
-        payloads = [payload for batch in batches for _, payload in entries(batch.data)]
+    def _framed(self, portion: Portion) -> bytes:
+        payloads = [payload for batch in portion.batches for _, payload in entries(batch.data)]
         return b"".join(map(text_frame, payloads))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from gateway._sseparse import Batch, entries
+from gateway._sseparse import entries
 from gateway.desk import STREAMS, Desk
 from gateway.dialects import openai
 from gateway.dialects.chunks import choice, encode, read, summary
@@ -10,6 +10,7 @@ from gateway.eventlog import EventLog, State
 from gateway.hub import Live
 from gateway.reply import Reply
 from gateway.views.eventsource import RETRY
+from gateway.views.portion import Portion
 from gateway.views.view import SSE_FIELDS, TYPE, StreamView, block, location
 
 
@@ -52,11 +53,11 @@ class ChatEventsView(StreamView):
     def _fields(self) -> bytes:
         return TYPE + SSE_FIELDS + location(self._live.log)
 
-    def _framed(self, batches: list[Batch]) -> bytes:
+    def _framed(self, portion: Portion) -> bytes:
         log = self._live.log
         return b"".join([
             _block(log.cursor(number), payload)
-            for batch in batches
+            for batch in portion.batches
             for number, (_, payload) in enumerate(entries(batch.data), batch.first)
         ])  # fmt: skip
 

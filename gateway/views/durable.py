@@ -10,11 +10,10 @@ from collections.abc import Callable
 
 import orjson
 
-from gateway._sseparse import Batch
 from gateway.desk import Desk
 from gateway.hub import Live
 from gateway.reply import Reply
-from gateway.views.portion import Portion, read
+from gateway.views.portion import Portion
 from gateway.views.view import SSE_FIELDS, StreamView
 
 
@@ -79,16 +78,11 @@ class DurableView(StreamView):
     def _fields(self) -> bytes:
         return TYPE + SSE_FIELDS + (BASE64 if self._coded else b"")
 
-    def _framed(self, batches: list[Batch]) -> bytes:
-        """Return all that follows the cursor; how a closed log stands even if that is nothing."""
-        log, end, pieces = self._live.log, self.cursor, []
-        while batches and end < log.tail:
-            portion = read(log, end, self.subject)
-            end = portion.end
-            pieces += [self._data(portion), self._control(end)]
-        if log.closed and not pieces:
-            pieces.append(self._control(log.tail))
-        return b"".join(pieces)
+    def _framed(self, portion: Portion) -> bytes:
+        """Return a portion and how the log stands; of a closed log even if there is nothing."""
+        if portion.batches:
+            return self._data(portion) + self._control(portion.end)
+        return self._control(portion.end) if self._live.log.closed else b""
 
     def _ending(self) -> bytes:
         return b""  # the last control says it

@@ -77,13 +77,15 @@ class Lane(View):
             self._live.producer.cancel("stop")
 
     def wake(self) -> None:
-        """Take what the socket has room for, and then the end."""
+        """Take a portion, if the socket has room for one, and after the last the end."""
         log = self._live.log
-        while self._attached and not self._paused() and self.cursor < log.tail:
+        if self._attached and not self._paused() and self.cursor < log.tail:
             self._take_portion()
         if not self._attached or self._paused():
             return
-        if log.closed:
+        if self.cursor < log.tail:
+            self._desk.loop.call_soon(self.wake)  # others are served in between
+        elif log.closed:
             self._end()
             self.leave()
 
@@ -93,8 +95,8 @@ class Lane(View):
     def _take_portion(self) -> None:
         log, number, frames = self._live.log, self.cursor, []
         taken = portion.read(log, number, self.subject)
-        for data in taken.datas:
-            for _, payload in entries(data):
+        for batch in taken.batches:
+            for _, payload in entries(batch.data):
                 number += 1
                 added = _added(payload)
                 if added:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from gateway._sseparse import Batch
 from gateway.alarm import Alarm
 from gateway.desk import Desk
 from gateway.errors import CursorGone, LogNotFound
@@ -11,7 +10,7 @@ from gateway.hub import Live
 from gateway.reply import Reply
 from gateway.views.durable import stream_cursor
 from gateway.views.poll import CORP, answer, standing
-from gateway.views.portion import read
+from gateway.views.portion import Portion
 from gateway.views.view import View
 
 
@@ -61,23 +60,21 @@ class LongPoll(View):
         behind = self.cursor < self._live.log.base
         self._reply.error(CursorGone(TOO_OLD) if behind else LogNotFound())
 
-    def _take(self, batches: list[Batch]) -> None:
-        if batches:
-            self._answer()
+    def _take(self, portion: Portion) -> None:
+        if portion.batches:
+            self._answer(portion)
             self.leave()
-        self._advance()
+        self._advance(portion.end)
 
-    def _finish(self, batches: list[Batch]) -> None:
-        if batches:
-            self._answer()
+    def _finish(self, portion: Portion) -> None:
+        if portion.batches:
+            self._answer(portion)
         else:
             self._say_nothing()
-        self._advance()
+        self._advance(portion.end)
 
-    def _answer(self) -> None:
-        log = self._live.log
-        portion = read(log, self.cursor, self.subject)
-        answer(self._reply, log, portion, self._fields(portion.end))
+    def _answer(self, portion: Portion) -> None:
+        answer(self._reply, self._live.log, portion, self._fields(portion.end))
 
     def _say_nothing(self) -> None:
         log = self._live.log

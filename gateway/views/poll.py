@@ -90,7 +90,7 @@ def _caching(log: EventLog, portion: Portion) -> bytes:
     if not log.shared or portion.filtered:
         return PRIVATE
     # That there is nothing yet is soon not true.
-    return SHARED if portion.datas else NO_STORE
+    return SHARED if portion.batches else NO_STORE
 
 
 def _tag(log: EventLog, start: int, end: int) -> bytes:

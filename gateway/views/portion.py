@@ -1,4 +1,4 @@
-"""As much of a log as one answer takes, and what Durable Streams wants said of it.
+"""As much of a log as is written at once, and what Durable Streams wants said of it.
 
 A log is read in JSON, its entries in an array, or, where people write something else, in
 the bytes they wrote.
@@ -10,34 +10,36 @@ from gateway._sseparse import Batch, json_array
 from gateway.eventlog import EventLog
 
 
-# Bytes of entries after which a portion ends: what is made of them is in memory at once.
-PORTION = 1024 * 1024
+# Bytes of entries after which a portion ends: what is made of them is in memory for one
+# client, which may take none of it, and holds up all others for some milliseconds.
+PORTION = 256 * 1024
 
 
 class Portion(NamedTuple):
     """Neighbouring entries; there may be none that this reader sees."""
 
-    datas: list[bytes]
+    batches: list[Batch]
     end: int  # the cursor behind them
     filtered: bool  # others may see other entries
 
     def body(self, log: EventLog) -> bytes:
         """Return the entries as one body of the log's own type."""
-        return json_array(self.datas) if log.json else b"".join(self.datas)
+        datas = [batch.data for batch in self.batches]
+        return json_array(datas) if log.json else b"".join(datas)
 
 
 def read(log: EventLog, cursor: int, subject: str) -> Portion:
     """Return what follows `cursor`, up to the entry that fills a portion."""
     batches = log.visible(cursor, subject)
     filtered = bool(subject) or sum(batch.count for batch in batches) < log.tail - cursor
-    datas, room = [], PORTION
+    taken, room = [], PORTION
     for batch in batches:
         front = batch if len(batch.data) < room else _front(batch, room)
-        datas.append(front.data)
+        taken.append(front)
         room -= len(front.data)
         if room <= 0 and _end(front) < _end(batches[-1]):
-            return Portion(datas, _end(front), filtered)
-    return Portion(datas, log.tail, filtered)
+            return Portion(taken, _end(front), filtered)
+    return Portion(taken, log.tail, filtered)
 
 
 def _end(batch: Batch) -> int:

@@ -7,9 +7,10 @@ import msgspec
 import orjson
 from wsproto.frame_protocol import CloseReason
 
-from gateway._sseparse import FRAMES, Batch, envelopes
+from gateway._sseparse import FRAMES, envelopes
 from gateway.desk import Desk
 from gateway.hub import Live
+from gateway.views.portion import Portion
 from gateway.views.view import View, beginning, end, greeting
 from gateway.websocket import WebSocket
 
@@ -81,12 +82,12 @@ class FramesView(View):
     def _cut(self) -> None:
         self._socket.close(CURSOR_GONE, "what follows the cursor is not kept any more")
 
-    def _take(self, batches: list[Batch]) -> None:
-        self._write(self._framed(batches))
-        self._advance()
+    def _take(self, portion: Portion) -> None:
+        self._write(self._framed(portion))
+        self._advance(portion.end)
 
-    def _finish(self, batches: list[Batch]) -> None:
-        self._write(self._framed(batches) + self._ending())
+    def _finish(self, portion: Portion) -> None:
+        self._write(self._framed(portion) + self._ending())
         self._ended = True
         if not self._socket.paused:  # or the rest would have to be read in the time for closing
             self._socket.close(CloseReason.NORMAL_CLOSURE)
@@ -95,7 +96,7 @@ class FramesView(View):
         if frames:
             self._socket.write(frames)
 
-    def _framed(self, batches: list[Batch]) -> bytes:
+    def _framed(self, portion: Portion) -> bytes:
         raise NotImplementedError
 
     def _ending(self) -> bytes:
@@ -156,9 +157,9 @@ class SocketView(FramesView):
         elif not self._live.log.closed:
             self._socket.close(CloseReason.POLICY_VIOLATION, "a channel is closed, not cancelled")
 
-    def _framed(self, batches: list[Batch]) -> bytes:
+    def _framed(self, portion: Portion) -> bytes:
         epoch = self._live.log.epoch.encode()
-        return b"".join([batch.framed(FRAMES, epoch) for batch in batches])
+        return b"".join([batch.framed(FRAMES, epoch) for batch in portion.batches])
 
     def _ending(self) -> bytes:
         log = self._live.log

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
-from gateway._sseparse import IDS, RAW, Batch
+from gateway._sseparse import IDS, RAW
 from gateway.desk import Desk
 from gateway.dialects import openai
 from gateway.eventlog import State
 from gateway.hub import Live
 from gateway.reply import Reply
+from gateway.views.portion import Portion
 from gateway.views.view import HEARTBEAT, SSE_FIELDS, TYPE, StreamView
 
 
@@ -55,14 +56,14 @@ class SseView(StreamView):
     def _silence(self) -> float:
         return FIRST_HEARTBEAT if self.outlet is None else HEARTBEAT
 
-    def _finish(self, batches: list[Batch]) -> None:
+    def _finish(self, portion: Portion) -> None:
         log = self._live.log
         if log.fault is not None and log.tail == 1 and self.outlet is None:
             # Nothing but the error was ever said, and no 200 either.
-            self._advance()
+            self._advance(portion.end)
             self._reply.error(log.fault, fields=self._more())
         else:
-            super()._finish(batches)
+            super()._finish(portion)
 
     def _ending(self) -> bytes:
         log = self._live.log

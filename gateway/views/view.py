@@ -1,8 +1,8 @@
 """What all views have in common.
 
 A view is a cursor with a way of framing.  It has no queue: it takes from the log what
-its client can take, and when the client's transport drains, it takes the rest in one
-piece.
+its client can take, and when the client's transport drains, it goes on from there, a
+portion at a time.
 """
 
 import random
@@ -11,12 +11,13 @@ from typing import ClassVar
 
 import orjson
 
-from gateway._sseparse import RAW, Batch, Outlet
+from gateway._sseparse import RAW, Outlet
 from gateway.alarm import Alarm
 from gateway.desk import STREAMS, Desk
 from gateway.eventlog import EventLog
 from gateway.hub import Live
 from gateway.reply import Reply
+from gateway.views.portion import Portion, read
 
 
 # Seconds of silence between heartbeats: well under the 60 s of nginx and load balancers.
@@ -121,13 +122,15 @@ class View:
             return
         if self._paused():
             return
-        batches = log.visible(self.cursor, self.subject)
-        if log.closed:
-            self._finish(batches)
+        portion = read(log, self.cursor, self.subject)
+        if log.closed and portion.end == log.tail:
+            self._finish(portion)
             self.leave()
-        elif log.tail > self.cursor:
-            self._take(batches)
+        elif portion.end > self.cursor:
+            self._take(portion)
             self._live.advanced()
+            if self._attached and portion.end < log.tail:
+                self._desk.loop.call_soon(self.wake)  # others are served in between
 
     def cut(self) -> None:
         """Break off without an end, and leave: who comes back learns what became of the log."""
@@ -147,12 +150,12 @@ class View:
         """Leave a log that has no end; its client comes back, to another process."""
         self.leave()
 
-    def _advance(self) -> None:
-        """Note that all there is was taken."""
+    def _advance(self, end: int) -> None:
+        """Note that all up to the cursor `end` was taken."""
         if self.outlet is None:
-            self._cursor = self._live.log.tail
+            self._cursor = end
         else:
-            self.outlet.cursor = self._live.log.tail
+            self.outlet.cursor = end
 
     # What each way of framing does in its own manner.
 
@@ -164,11 +167,11 @@ class View:
         """Break off: the client misses something, which it learns when it comes back."""
         raise NotImplementedError
 
-    def _take(self, batches: list[Batch]) -> None:
+    def _take(self, portion: Portion) -> None:
         """Write what is new, and advance; there may be nothing for this client in it."""
         raise NotImplementedError
 
-    def _finish(self, batches: list[Batch]) -> None:
+    def _finish(self, portion: Portion) -> None:
         """Write the last of a closed log, and its end."""
         raise NotImplementedError
 
@@ -234,22 +237,22 @@ class StreamView(View):
     def _cut(self) -> None:
         self._reply.abort()
 
-    def _take(self, batches: list[Batch]) -> None:
-        data = self._framed(batches)
+    def _take(self, portion: Portion) -> None:
+        data = self._framed(portion)
         if data:
             (self._body or self._start()).write(data)
-        self._advance()
+        self._advance(portion.end)
 
-    def _framed(self, batches: list[Batch]) -> bytes:
+    def _framed(self, portion: Portion) -> bytes:
         assert self._style is not None
         epoch = self._live.log.epoch.encode()
-        return b"".join([batch.framed(self._style, epoch) for batch in batches])
+        return b"".join([batch.framed(self._style, epoch) for batch in portion.batches])
 
-    def _finish(self, batches: list[Batch]) -> None:
+    def _finish(self, portion: Portion) -> None:
         if self._body is None:
             self._start()
-        rest = self._framed(batches) + self._ending()
-        self._advance()
+        rest = self._framed(portion) + self._ending()
+        self._advance(portion.end)
         self._reply.end(rest)
 
     def _ending(self) -> bytes:
