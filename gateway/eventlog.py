@@ -87,6 +87,11 @@ class EventLog(Entries):
         """Return the batches after `cursor` that `subject` may see, oldest first."""
         return self.after(cursor)
 
+    @property
+    def cost(self) -> int:
+        """Bytes of memory it takes, about."""
+        return self.held
+
     def touch(self, now: float) -> None:
         """Begin the time to live anew, if there is one: somebody reads."""
 

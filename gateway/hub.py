@@ -180,16 +180,17 @@ class Live:
     def bound(self, cap: int = LOG_CAP) -> None:
         """Trim the log to its `cap`, or hold the producer up while its readers need it all."""
         log, keep = self.log, cap - cap // 4  # not to `cap`, or the next entry would trim again
-        if log.held > cap or self._paused:
+        if log.cost > cap or self._paused:
             needed = min([reader.cursor for reader in self.readers], default=log.tail)
             before = log.base
-            log.trim(min(needed, self._beyond(keep)))
+            log.trim(min(needed, self._beyond(keep * log.held // (log.cost or 1))))
+            log.tidy(self._hub.wall())
             self._hub.trims += log.base > before
-        if log.held > cap and not self._paused:
+        if log.cost > cap and not self._paused:
             self._paused = True
             if self.producer is not None:
                 self.producer.pause()
-        elif self._paused and log.held <= keep:
+        elif self._paused and log.cost <= keep:
             self._paused = False
             if self.producer is not None:
                 self.producer.resume()
@@ -354,7 +355,7 @@ class Hub:
             self.forget(next(iter(self._kept)))
         if not self._live:
             return None
-        used = sum([live.log.held for live in self._open])
+        used = sum([live.log.cost for live in self._open])
         while self._kept and used + self._kept_bytes > self._max_bytes:
             self._evict()
         if used > self._max_bytes:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import tracemalloc
 
 import orjson
 import pytest
@@ -501,6 +502,7 @@ ALMOST = {
     "false": "false",
     "numbers": "[1]",
     "an empty name": '["ann",""]',
+    "a NUL in a name": '["ann\\u0000bob"]',
     "a long name": json.dumps(["x" * (limits.MAX_NAME + 1)]),
     "too many": json.dumps(["x"] * (limits.MAX_TO + 1)),
 }
@@ -514,6 +516,37 @@ def test_what_is_meant_for_some_never_reaches_all(to):
         log.publish(Post(b'[1,{"to":%b}]' % to.encode()), 0)
 
     assert (refused.value.status, refused.value.param, log.tail) == (400, "to", 0)
+
+
+def test_a_name_is_heard_as_a_whole():
+    log = channel(b'[{"to":["ann","bobby"]},{"to":[]}]')
+
+    assert [n for n, _ in seen(log, "ann")] == [1]
+    assert [seen(log, name) for name in ("", "an", "bob", "nn")] == [[]] * 4
+
+
+@pytest.mark.parametrize(
+    ("body", "times"),
+    [
+        ([{"to": ["ab"]}] * 10_000, 1),
+        ([{"to": [f"{n:02x}" for n in range(100)]}] * 2000, 1),
+        (1, 1000),
+    ],
+    ids=["small entries", "many names", "many posts"],
+)
+def test_what_a_channel_costs_is_not_much_less_than_it_takes(body, times):
+    raw = orjson.dumps(body)
+    tracemalloc.start()
+    log = channel()
+    for now in range(times):
+        log.publish(Post(bytes(raw)), now)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert taken < 1.5 * log.cost
+    log.trim(log.tail)
+    log.tidy(0)
+    assert log.cost == 0
 
 
 @given(

@@ -3,6 +3,8 @@
 import pytest
 
 from gateway._sseparse import Batch
+from gateway.channel import Channel
+from gateway.durable import JSON, Terms
 from gateway.errors import UpstreamTimeout
 from gateway.eventlog import EventLog, State
 from gateway.hub import ID_LENGTH, LOG_CAP, LOG_COST, LOOK, RETAIN, TIGHT_CAP, Hub, Live
@@ -324,6 +326,19 @@ def test_open_logs_make_closed_ones_go_and_then_lose_their_oldest_entries():
     assert scene.live.log.held <= TIGHT_CAP
     assert len(reader.taken) == 12
     assert scene.hub.held == scene.live.log.held
+
+
+def test_a_channel_counts_with_what_it_takes_besides_its_bytes():
+    scene = Scene(max_bytes=2 * TIGHT_CAP)
+    body = b"[" + b",".join([b'{"to":["ann"]}'] * 2000) + b"]"
+    channel = Channel("news", scene.hub.epoch(), Terms(media=JSON), now=0.0, body=body)
+    scene.hub.add(Live(channel, scene.hub))
+    assert channel.held < TIGHT_CAP < 2 * TIGHT_CAP < channel.cost
+
+    scene.loop.wind(LOOK)
+
+    assert channel.base > 0
+    assert channel.cost <= TIGHT_CAP
 
 
 def test_what_is_forgotten_counts_no_more():
