@@ -181,7 +181,9 @@ class Live:
         """Trim the log to its `cap`, or hold the producer up while its readers need it all."""
         log, keep = self.log, cap - cap // 4  # not to `cap`, or the next entry would trim again
         if log.cost > cap or self._paused:
-            needed = min([reader.cursor for reader in self.readers], default=log.tail)
+            needed = log.tail  # a channel does not wait for its readers
+            if self.producer is not None:
+                needed = min([reader.cursor for reader in self.readers], default=needed)
             before = log.base
             log.trim(min(needed, self._beyond(keep * log.held // (log.cost or 1))))
             log.tidy(self._hub.wall())

@@ -4,7 +4,7 @@ import pytest
 
 from gateway._sseparse import Batch
 from gateway.channel import Channel
-from gateway.durable import JSON, Terms
+from gateway.durable import JSON, Post, Terms
 from gateway.errors import UpstreamTimeout
 from gateway.eventlog import EventLog, State
 from gateway.hub import ID_LENGTH, LOG_CAP, LOG_COST, LOOK, RETAIN, TIGHT_CAP, Hub, Live
@@ -326,6 +326,19 @@ def test_open_logs_make_closed_ones_go_and_then_lose_their_oldest_entries():
     assert scene.live.log.held <= TIGHT_CAP
     assert len(reader.taken) == 12
     assert scene.hub.held == scene.live.log.held
+
+
+def test_a_slow_reader_of_a_channel_keeps_nothing_from_being_trimmed():
+    scene = Scene(max_bytes=2 * TIGHT_CAP)
+    channel = Channel("news", scene.hub.epoch(), Terms(media=b"text/plain"), now=0.0)
+    live = scene.hub.add(Live(channel, scene.hub))
+    FakeReader(live, slow=True)
+    for _ in range(12):
+        channel.publish(Post(b"x" * (TIGHT_CAP // 4), b"text/plain"), 0.0)
+
+    scene.loop.wind(LOOK)
+
+    assert channel.held <= TIGHT_CAP
 
 
 def test_a_channel_counts_with_what_it_takes_besides_its_bytes():
