@@ -107,6 +107,9 @@ class EventLog(Entries):
         if self.closed:
             return False
         self.state, self.reason, self.fault = state, reason, fault
+        if fault is not None:
+            # It leads to the frames in which it was raised, and those to a request of 20 MB.
+            fault.__traceback__ = fault.__cause__ = fault.__context__ = None
         self.closed = True
         return True
 

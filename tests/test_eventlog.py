@@ -260,3 +260,17 @@ def test_a_cursor_of_another_log_or_before_what_is_kept_is_gone():
 
 def test_an_epoch_is_found_in_cursors_only():
     assert [epoch_of(text) for text in ("", NOW, "abcdefg2", "abcdefg2_1")] == ["", "", "", ""]
+
+
+def test_the_fault_of_a_log_that_is_kept_holds_no_frame():
+    log = EventLog("gen_1", EPOCH)
+    try:
+        try:
+            raise OSError("refused")
+        except OSError as error:
+            raise UpstreamTimeout("no answer") from error
+    except UpstreamTimeout as error:
+        log.close(State.FAILED, "timeout", error)
+
+    assert log.fault.message == "no answer"
+    assert log.fault.__traceback__ is log.fault.__cause__ is log.fault.__context__ is None
