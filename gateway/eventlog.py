@@ -48,6 +48,7 @@ class EventLog(Entries):
     json = True  # batches are events with JSON; else each is one message's bytes
     shared = False  # all callers may read it
     welcome = False  # whoever begins to read it is greeted
+    maker = ""  # the subject that made it by a request
 
     def __init__(self, id: str, epoch: str, *, subject: str = "") -> None:
         self.id = id

@@ -305,6 +305,10 @@ class Hub:
         """How many logs there are that people write."""
         return len(self._channels)
 
+    def made_by(self, maker: str) -> int:
+        """Return how many of these one subject made."""
+        return sum([live.log.maker == maker for live in self._channels])
+
     @property
     def held(self) -> int:
         """Bytes of all logs."""

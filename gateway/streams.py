@@ -48,6 +48,8 @@ from gateway.visits import Serve, Visit
 MAX_BODY = 1024 * 1024
 # Channels at once: so many logs of 256 KiB are all that the hub holds (hub.ALL_LOGS).
 MAX_CHANNELS = 2048
+# … of one subject, where there are several: it shall not take the others' room.
+MAX_OF_ONE = MAX_CHANNELS // 4
 
 # What the id of a channel may be: it stands in a path as it is (RFC 3986 §2.3).
 ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._~-]{1,128}")
@@ -260,9 +262,12 @@ class Streams:
         hub = self._desk.hub
         if hub.channels >= MAX_CHANNELS:
             raise Overloaded("there are as many channels as there may be", retry_after=60)
+        maker = visit.caller.subject
+        if maker and hub.made_by(maker) >= MAX_OF_ONE:
+            raise Overloaded(f"one subject has at most {MAX_OF_ONE} channels", retry_after=60)
         channel = Channel(
             id, hub.epoch(), terms, now=self._desk.wall(), body=visit.request.body,
-            subject=subject, maker=visit.caller.subject,
+            subject=subject, maker=maker,
         )  # fmt: skip
         hub.add(Live(channel, hub))
         return channel

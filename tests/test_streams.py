@@ -236,6 +236,20 @@ def test_there_are_so_many_channels_at_most(monkeypatch):
     assert scene.ask("PUT /v1/stream/3").status == 201
 
 
+def test_nobody_takes_the_room_of_others(monkeypatch):
+    monkeypatch.setattr("gateway.streams.MAX_OF_ONE", 2)
+    scene = Scene()
+    for n in range(2):
+        assert scene.ask(f"PUT /v1/stream/{n}", subject="ann").status == 201
+
+    refused = scene.ask("PUT /v1/stream/2", subject="ann", headgate_shared="true")
+    assert (refused.status, refused.json["error"]["code"]) == (503, "overloaded")
+    assert scene.ask("PUT /v1/stream/1", subject="ann").status == 200
+    assert scene.ask("PUT /v1/stream/3", subject="bob").status == 201
+    scene.ask("DELETE /v1/stream/0", subject="ann")
+    assert scene.ask("PUT /v1/stream/2", subject="ann").status == 201
+
+
 def test_expired_channels_make_room():
     scene = Scene()
     for n in range(MAX_CHANNELS - CONFIGURED):
