@@ -410,9 +410,11 @@ class UpstreamRefused(UpstreamError):
         """Return the provider's own error object, without what is nested in it.
 
         A provider may nest deeper than can be encoded; a message, type and code do not nest.
+        An error of nothing would be none to a page, which would come back for the end.
         """
         plain = (str, int, float, type(None))
-        return {"error": {k: v for k, v in self.error.items() if isinstance(v, plain)}}
+        said = {k: v for k, v in self.error.items() if isinstance(v, plain)}
+        return {"error": said or {"message": self.message}}
 
 
 class StreamInterrupted(UpstreamError):

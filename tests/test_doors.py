@@ -554,6 +554,19 @@ async def test_a_page_that_is_cut_before_the_end_is_told_it_once():
     assert again.status == 204
 
 
+async def test_a_page_is_told_of_an_error_that_says_nothing():
+    steps = CHUNKED + chunk(b'data: {"error":{"message":[]}}\n\n')
+    async with Scripted(steps) as provider, Stand(url=provider.url) as stand:
+        client = await stand.open()
+        answer = await client.ask("GET", asked())
+        await client.close()
+
+    [failed] = [block for block in blocks(answer.body) if block.get("event") == "failed"]
+    assert orjson.loads(failed["data"]) == {
+        "error": {"message": "the upstream reported an error"}
+    }
+
+
 async def test_a_page_that_saw_the_failure_is_not_told_again():
     async with Stand() as stand:
         client = await stand.open()
