@@ -6,6 +6,7 @@ and logs may see it: by then it is spent.  Only hashes are kept, so what is in m
 opens nothing.
 """
 
+from collections import OrderedDict
 from hashlib import sha256
 from secrets import token_hex
 from typing import Final, NamedTuple
@@ -17,8 +18,8 @@ from gateway.callers import Caller
 LIFETIME: Final = 30.0
 # Random bytes.  Hexadecimal, because members of header fields are compared in lower case.
 TICKET_BYTES: Final = 32
-# Tickets alive at once, some 300 bytes each: as many pages as a worker has connections
-# (design §8) may open one in the same half minute.
+# Tickets alive at once, under 1 KB each with its path: as many pages as a worker has
+# connections (design §8) may open one in the same half minute.
 MAX_TICKETS: Final = 20_000
 
 
@@ -28,13 +29,15 @@ class _Ticket(NamedTuple):
 
 
 class Tickets:
-    """The tickets alive: at most `limit`, of which the oldest go."""
+    """The tickets alive: at most `limit`; beyond it the oldest go of who has most."""
 
-    __slots__ = ("_alive", "_limit")
+    __slots__ = ("_alive", "_limit", "_of")
 
     def __init__(self, limit: int = MAX_TICKETS) -> None:
         self._limit = limit
-        self._alive: dict[bytes, _Ticket] = {}  # by hash; oldest first
+        # By hash, oldest first; a plain dict is slow to find its first when many before it went.
+        self._alive: OrderedDict[bytes, _Ticket] = OrderedDict()
+        self._of: dict[str, OrderedDict[bytes, None]] = {}  # the hashes of each subject
 
     def __len__(self) -> int:
         return len(self._alive)
@@ -44,27 +47,41 @@ class Tickets:
 
         Both times are seconds of the same clock, which must not go back.
         """
-        self._expire(now)
+        self._make_room(now)
         ticket = token_hex(TICKET_BYTES)
-        expires = now + LIFETIME
-        self._alive[_hash(ticket)] = _Ticket(caller._replace(opens=opens), expires)
+        expires, hash = now + LIFETIME, _hash(ticket)
+        self._alive[hash] = _Ticket(caller._replace(opens=opens), expires)
+        self._of.setdefault(caller.subject, OrderedDict())[hash] = None
         return ticket, expires
 
     def redeem(self, ticket: str, path: str, now: float) -> Caller | None:
         """Return who opens `path` by this ticket, or None; shown once, it is spent either way."""
         # The hash is looked up: how long that takes tells nothing about the ticket.
-        found = self._alive.pop(_hash(ticket), None)
+        found = self._take(_hash(ticket))
         if found is None or now >= found.expires or path != found.caller.opens:
             return None
         return found.caller
 
-    def _expire(self, now: float) -> None:
-        """Make room for one more."""
+    def _make_room(self, now: float) -> None:
+        """Forget what has expired, and make room for one more."""
         while self._alive:
             oldest = next(iter(self._alive))
-            if now < self._alive[oldest].expires and len(self._alive) < self._limit:
-                return
-            del self._alive[oldest]
+            if now < self._alive[oldest].expires:
+                break
+            self._take(oldest)
+        if len(self._alive) >= self._limit:
+            fullest = max(self._of.values(), key=len)
+            self._take(next(iter(fullest)))
+
+    def _take(self, hash: bytes) -> _Ticket | None:
+        """Return the ticket of this hash, if it is alive; then it is no more."""
+        found = self._alive.pop(hash, None)
+        if found is not None:
+            of = self._of[found.caller.subject]
+            del of[hash]
+            if not of:
+                del self._of[found.caller.subject]
+        return found
 
 
 def _hash(ticket: str) -> bytes:

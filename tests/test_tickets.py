@@ -66,6 +66,17 @@ def test_of_too_many_tickets_the_oldest_go():
     assert tickets.redeem(third, PATH, NOW) is not None
 
 
+def test_nobody_makes_the_tickets_of_another_go():
+    tickets = Tickets(limit=3)
+    mine, _ = tickets.issue(Caller("bob"), PATH, NOW)
+    theirs = [tickets.issue(ANNA, PATH, NOW)[0] for _ in range(10)]
+
+    assert len(tickets) == 3
+    assert tickets.redeem(mine, PATH, NOW) is not None
+    alive = [tickets.redeem(ticket, PATH, NOW) is not None for ticket in theirs]
+    assert alive == [False] * 8 + [True] * 2
+
+
 def test_expired_tickets_leave_when_the_next_one_comes():
     tickets = Tickets()
     for _ in range(5):
