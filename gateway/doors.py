@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
+from gateway.attempts import Target, Targets
 from gateway.callers import Caller
 from gateway.channel import Channel
 from gateway.desk import STREAMS, Desk
@@ -25,6 +26,7 @@ from gateway.guard import RequestHead
 from gateway.host import Request
 from gateway.hub import Live
 from gateway.idempotency import IdempotencyKeys
+from gateway.keyring import Key
 from gateway.provider import Provider
 from gateway.relay import Order, Receipt
 from gateway.settings import Config, Model
@@ -55,8 +57,8 @@ class Doors:
 
     def __init__(self, config: Config, providers: Mapping[str, Provider], desk: Desk) -> None:
         self._config = config
-        self._providers = providers
         self._desk = desk
+        self._targets = {name: _targets(m, providers) for name, m in config.models.items()}
         self._keys = IdempotencyKeys()
 
     def posted(self, path: str, *, streams: bool = True, forced: bool = False) -> Serve:
@@ -225,21 +227,41 @@ class Doors:
 
     def _order(self, visit: Visit, call: openai.Call, path: str, terms: Terms) -> Order:
         model = self._model(call.model, visit.caller)
-        target = model.targets[0]
-        provider = self._providers[target.upstream]
-        body = openai.upstream_body(call, target.model or call.model)
         head = visit.request.head
+
+        def write(target: Target, key: Key) -> bytes:
+            body = openai.upstream_body(call, target.model or call.model)
+            return target.provider.request(path.encode(), head, body, stream=call.stream, key=key)
+
         return Order(
             route="/v1" + path,
             asked=call.model,
             model=model.name,
-            provider=provider,
+            targets=self._targets.get(call.model) or self._targets["*"],
             wants_usage=call.wants_usage,
-            wire=provider.request(path.encode(), head, body, stream=call.stream),
+            write=write,
+            head=head,
+            sticky=_sticky(model, call, head) if model.sticky else b"",
             subject=visit.caller.subject,
             grace=terms.grace,
             patience=terms.patience,
         )
+
+
+def _targets(model: Model, providers: Mapping[str, Provider]) -> Targets:
+    targets = (
+        Target(providers[one.upstream], one.model, one.weight, one.priority)
+        for one in model.targets
+    )
+    return Targets(tuple(targets), model.retry)
+
+
+def _sticky(model: Model, call: openai.Call, head: RequestHead) -> bytes:
+    """Return the word that ties a request to a target; none, and it is drawn like any other."""
+    if model.sticky == "user":
+        user = call.body.get("user")
+        return user.encode(errors="replace") if isinstance(user, str) else b""
+    return head.get((model.sticky or "").removeprefix("header:").encode())
 
 
 def _terms(model: Model, head: RequestHead, *, comes_back: bool) -> Terms:

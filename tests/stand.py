@@ -29,9 +29,11 @@ keys = ["sk-upstream-canary"]
 
 [models.alias]
 targets = [{{ upstream = "mock", model = "real-name" }}]
+retry.attempts = 1
 
 [models."*"]
 targets = [{{ upstream = "mock" }}]
+retry.attempts = 1
 """
 
 
