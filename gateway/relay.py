@@ -200,7 +200,7 @@ class Job:
         except GatewayError as error:
             delay = attempts.failed(error)
             if delay is None:
-                raise attempts.told(error) from error.__cause__
+                raise attempts.told(error) from None
             if isinstance(error, UpstreamError):
                 self._desk.metrics.upstream_error(self._provider.name, error.kind)
             return delay

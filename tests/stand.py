@@ -36,6 +36,21 @@ targets = [{{ upstream = "mock" }}]
 retry.attempts = 1
 """
 
+PAIR = """
+[upstreams.backup]
+base_url = "{url}/v1"
+keys = ["sk-backup-canary"]
+
+[models.pair]
+targets = [{{ upstream = "mock" }}, {{ upstream = "backup", model = "its-name", priority = 2 }}]
+{model}
+"""
+
+
+def pair(url: str, model: str = "") -> str:
+    """Return tables with a second upstream, and a model `pair` that falls back on it."""
+    return PAIR.format(url=url, model=model)
+
 
 class Stand:
     """`async with Stand() as stand`: a gateway at `stand.url`, its provider at `stand.mock`.
