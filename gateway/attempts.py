@@ -8,16 +8,17 @@
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from gateway.balance import NEVER, Candidate, choose
 from gateway.desk import Desk
 from gateway.errors import GatewayError, UpstreamAnswer, UpstreamKeysOut, UpstreamRefused
 from gateway.guard import RequestHead
 from gateway.keyring import Key
+from gateway.metrics import TargetMetrics
 from gateway.provider import Provider
 from gateway.retry import KEY_REFUSED, LONGEST_WAIT, Verdict, backoff, blames, judge
-from gateway.settings import Retry
+from gateway.settings import Model
 
 
 # When a tried target may be asked again: now, and without a back-off.
@@ -35,26 +36,30 @@ class Target(NamedTuple):
     model: str | None  # its name there; None: the one that was asked for
     weight: float
     priority: int
+    metrics: TargetMetrics
 
 
 class Targets:
     """Where a model is."""
 
-    __slots__ = ("_all", "retry")
+    __slots__ = ("_all", "model", "only")
 
-    def __init__(self, targets: tuple[Target, ...], retry: Retry) -> None:
+    def __init__(self, model: Model, targets: tuple[Target, ...]) -> None:
+        self.model = model
+        self.only = targets[0] if len(targets) == 1 else None
         self._all = targets
-        self.retry = retry
 
     def __getitem__(self, place: int) -> Target:
         return self._all[place]
 
-    def first(self, desk: Desk, sticky: bytes) -> int:
-        """Return the place of the target that a new request goes to."""
-        if len(self._all) == 1:
-            return 0
+    def place(self, target: Target) -> int:
+        """Return which of all a target is."""
+        return next(place for place, one in enumerate(self._all) if one is target)
+
+    def first(self, desk: Desk, sticky: bytes) -> Target:
+        """Return the target that a new request goes to."""
         # None can be asked: the first says why.
-        return choose(self.candidates(desk.clock()), desk.draw, sticky) or 0
+        return self._all[choose(self.candidates(desk.clock()), desk.draw, sticky) or 0]
 
     def candidates(self, now: float) -> list[Candidate]:
         """Return all targets as they stand."""
@@ -64,44 +69,43 @@ class Targets:
         ]
 
 
-# Writes the whole request for a target, under one of its keys.
-Write = Callable[[Target, Key], bytes]
+class Wish(Protocol):
+    """What is asked for, and where it may be had."""
+
+    targets: Targets
+    # Writes the whole request for a target, under one of its keys.
+    write: Callable[[Target, Key], bytes]
+    head: RequestHead  # of the client's request
+    sticky: bytes  # requests of one word go to one target; empty: any
+
+
+class History:
+    """What failed before."""
+
+    __slots__ = ("cause", "failures", "repeats", "spent", "tried")
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.cause = ""  # of the latest, a label
+        self.tried: dict[int, float] = {}  # by place of a target: when it may be asked again
+        self.repeats = 0  # tries that came after a back-off
+        self.spent = False  # we did what can be done: a client that repeats it makes it worse
 
 
 class Attempts:
     """The tries of one request; `target` is that of the latest, or of the next."""
 
-    __slots__ = (
-        "_desk", "_head", "_key", "_place", "_probe", "_received", "_repeats", "_sticky",
-        "_targets", "_told", "_tried", "_write", "cause", "count", "spent", "target",
-    )  # fmt: skip
+    __slots__ = ("_desk", "_key", "_probe", "_wish", "history", "target", "told")
 
-    def __init__(
-        self,
-        desk: Desk,
-        targets: Targets,
-        write: Write,
-        head: RequestHead,
-        received: float,
-        sticky: bytes = b"",
-    ) -> None:
-        self.count = 0  # tries begun
-        self.cause = ""  # of the try that is next, a label
-        self.spent = False  # we did what can be done: a client that repeats it makes it worse
+    def __init__(self, desk: Desk, wish: Wish) -> None:
+        self.target = wish.targets.only or wish.targets.first(desk, wish.sticky)
+        self.history: History | None = None  # once a try has failed
+        self.told = True  # there is nothing to tell of the latest try, or it was told
         self._desk = desk
-        self._targets = targets
-        # Until an event is here; both may be large.
-        self._write: Write | None = write
-        self._head = head
-        self._received = received
-        self._sticky = sticky
-        self._tried: dict[int, float] = {}  # by place: when it may be asked again
-        self._repeats = 0
-        self._place = targets.first(desk, sticky)
-        self.target = targets[self._place]
+        # Until an event is here: a request may be 20 MB.
+        self._wish: Wish | None = wish
         self._key: Key | None = None
         self._probe = False  # this try is a breaker's
-        self._told = False  # what became of this try is known
 
     def wire(self) -> bytes:
         """Begin a try, and return its request.
@@ -109,63 +113,79 @@ class Attempts:
         Raises:
             UpstreamKeysOut: the provider refuses all of its keys.
         """
-        assert self._write is not None
+        assert self._wish is not None
         now, provider = self._desk.clock(), self.target.provider
-        self.count += 1
-        self._told = self._probe = False
-        self._key = provider.keys.pick(now)
-        if self._key is None:
+        self._key = key = provider.keys.pick(now)
+        if key is None:
             raise self._keys_out()
-        self._probe = provider.breaker.began(now)
-        if self.count == 1:
-            provider.budget.earn()
-        return self._write(self.target, self._key)
+        self.told = False
+        self._probe = provider.breaker.failures > 0 and provider.breaker.began(now)
+        if self.history is None:
+            provider.budget.earned += 1
+        return self._wish.write(self.target, key)
 
     def answered(self) -> None:
         """Note that a reader has, or is about to have, an event: there is no other try."""
-        self._write = None
-        if self._key is not None and self._key.out:
-            self.target.provider.keys.accepted(self._key)
+        self._wish = None
         if self._probe:  # its stream may last an hour
             self.target.provider.breaker.succeeded()
 
     def succeeded(self) -> None:
         """Note that the provider did all it was asked."""
-        if not self._told:
-            self._told = True
-            self.target.provider.breaker.succeeded()
+        self._wish = None
+        if self.told:  # an error amid its stream was
+            return
+        self.told = True
+        provider = self.target.provider
+        if self._key is not None and self._key.out:
+            provider.keys.accepted(self._key)
+        if provider.breaker.failures:
+            provider.breaker.succeeded()
 
-    def failed(self, error: GatewayError) -> float | None:
-        """Note that the try failed; return the seconds until the next one, None: there is none."""
+    def failed(self, error: GatewayError, received: float) -> float | None:
+        """Note that the try failed; return the seconds until the next one, None: there is none.
+
+        `received` is when the request was here.
+        """
         now = self._desk.clock()
         verdict = judge(error)
         self._note(error, now)
-        if self._write is None or verdict is None or self.count >= self._targets.retry.attempts:
+        if self._wish is None or verdict is None:
             return None
-        self._tried[self._place] = self._due(error, verdict, now)
-        self.cause = verdict.cause
-        return self._move_on(now)
+        history = self.history = self.history or History()
+        history.failures += 1
+        history.cause = verdict.cause
+        if history.failures >= self._wish.targets.model.retry.attempts:
+            return None
+        place = self._wish.targets.place(self.target)
+        history.tried[place] = self._due(error, verdict, now)
+        return self._move_on(self._wish, history, now, received)
 
-    def told(self, error: GatewayError) -> GatewayError:
+    def last_word(self, error: GatewayError) -> GatewayError:
         """Return what the client is told of the last failure: our keys are not its business."""
         refused = isinstance(error, UpstreamAnswer | UpstreamRefused)
-        if not refused or error.status not in KEY_REFUSED or not self._key or not self._key.value:
-            return error
-        self.spent = True
-        return self._keys_out()
+        if refused and error.status in KEY_REFUSED and self._key and self._key.value:
+            return self._keys_out()
+        return error
+
+    @property
+    def spent(self) -> bool:
+        """Whether we did what can be done: a client that repeats it makes it worse."""
+        return self.history is not None and self.history.spent
 
     def close(self) -> None:
         """Note that nothing more comes of it; a try without an outcome is nobody's fault."""
-        self._write = None
-        if self._probe and not self._told:
+        self._wish = None
+        if self._probe and not self.told:
             self.target.provider.breaker.given_up()
-        self._told = True
+        self.told = True
 
     # Inside.
 
     def _keys_out(self) -> UpstreamKeysOut:
         provider = self.target.provider
-        self.spent = True
+        history = self.history = self.history or History()
+        history.spent = True
         return UpstreamKeysOut(
             f"upstream {provider.name}: the provider refuses our key "
             f"({provider.keys.out} of {len(provider.keys)} are out)"
@@ -173,9 +193,9 @@ class Attempts:
 
     def _note(self, error: GatewayError, now: float) -> None:
         """Let the upstream's breaker and keys learn from a failure."""
-        if self._told:
+        if self.told:
             return
-        self._told = True
+        self.told = True
         provider = self.target.provider
         if blames(error):
             if provider.breaker.failed(now):
@@ -212,44 +232,43 @@ class Attempts:
         delay = error.delay or 0.0
         return NEVER if error.final or delay > LONGEST_WAIT else now + delay
 
-    def _move_on(self, now: float) -> float | None:
+    def _move_on(
+        self, wish: Wish, history: History, now: float, received: float
+    ) -> float | None:
         """Make the next target the one to ask; return the seconds until then."""
         fresh = [
             one
-            for one in self._targets.candidates(now)
-            if one.place not in self._tried and not one.wait
+            for one in wish.targets.candidates(now)
+            if one.place not in history.tried and not one.wait
         ]
-        place = choose(fresh, self._desk.draw, self._sticky)
-        if place is not None:
-            delay, free = 0.0, self._targets[place].provider.breaker.well
-        else:
-            place, delay, free = self._again(now)
-        if delay >= self._left(now):
+        place, delay = choose(fresh, self._desk.draw, wish.sticky), 0.0
+        if place is None:
+            place, delay = self._again(wish.targets, history, now)
+        if now + delay >= received + self._patience(wish.head):
             return None
+        history.spent = True
+        target = wish.targets[place]
         # An upstream that does well takes over what another drops; one that does not is spared.
-        if not free and not self._targets[place].provider.budget.spend():
-            self.spent = True
+        free = place not in history.tried and not target.provider.breaker.failures
+        if not free and not target.provider.budget.spend():
             return None
-        self.spent = True
-        self._place, self.target = place, self._targets[place]
+        self.target = target
         return delay
 
-    def _again(self, now: float) -> tuple[int, float, bool]:
+    def _again(self, targets: Targets, history: History, now: float) -> tuple[int, float]:
         """Return the target that may be asked again first, and in how many seconds."""
-        place = min(self._tried, key=self._tried.__getitem__)
-        due = self._tried[place]
+        place = min(history.tried, key=history.tried.__getitem__)
+        due = history.tried[place]
         if due == AT_ONCE:
-            return place, 0.0, False
-        if self._targets[place].provider.breaker.wait(now):
-            return place, NEVER, False
-        pause = backoff(self._targets.retry.backoff, self._repeats, self._desk.draw)
-        self._repeats += 1
-        return place, max(due - now, pause), False
+            return place, 0.0
+        if targets[place].provider.breaker.wait(now):
+            return place, NEVER
+        pause = backoff(targets.model.retry.backoff, history.repeats, self._desk.draw)
+        history.repeats += 1
+        return place, max(due - now, pause)
 
-    def _left(self, now: float) -> float:
-        """Return the seconds that the client, and we, wait for this request from now on."""
-        patience: float = self.target.provider.timeouts.total
-        said = self._head.get(b"x-stainless-read-timeout")
-        if _PATIENCE.fullmatch(said):
-            patience = min(patience, float(said))
-        return self._received + patience - now
+    def _patience(self, head: RequestHead) -> float:
+        """Return the seconds that the client, and we, wait for an answer in all."""
+        total: float = self.target.provider.timeouts.total
+        said = head.get(b"x-stainless-read-timeout")
+        return min(total, float(said)) if _PATIENCE.fullmatch(said) else total

@@ -62,18 +62,13 @@ MOVES = {
 class Breaker:
     """The breaker of one upstream."""
 
-    __slots__ = ("_failures", "_rest", "_until", "state")
+    __slots__ = ("_rest", "_until", "failures", "state")
 
     def __init__(self) -> None:
         self.state = State.CLOSED
-        self._failures = 0  # in a row
+        self.failures = 0  # in a row; 0: the latest that is known of the upstream is a success
         self._rest = FIRST_REST  # seconds, the next time it opens
         self._until = 0.0  # when it may be probed, while it is open
-
-    @property
-    def well(self) -> bool:
-        """Whether the latest that is known of the upstream is a success."""
-        return not self._failures
 
     def wait(self, now: float) -> float:
         """Return the seconds until a request should go; 0 is at once."""
@@ -92,16 +87,16 @@ class Breaker:
 
     def succeeded(self) -> None:
         """Note that the upstream did what was asked."""
-        if self._failures:
-            self._failures = 0
+        if self.failures:
+            self.failures = 0
             self._rest = FIRST_REST
             self._move(Event.SUCCESS)
 
     def failed(self, now: float) -> bool:
         """Note that the upstream failed; tell whether that has opened the breaker."""
         before = self.state
-        self._failures += 1
-        self._move(Event.TRIP if self._failures >= LIMIT else Event.FAILURE)
+        self.failures += 1
+        self._move(Event.TRIP if self.failures >= LIMIT else Event.FAILURE)
         opened = self.state is State.OPEN and before is not State.OPEN
         if opened:
             self._until = now + self._rest

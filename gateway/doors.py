@@ -56,9 +56,10 @@ class Doors:
     """Whoever asks for a generation comes in here."""
 
     def __init__(self, config: Config, providers: Mapping[str, Provider], desk: Desk) -> None:
-        self._config = config
         self._desk = desk
-        self._targets = {name: _targets(m, providers) for name, m in config.models.items()}
+        self._targets = {
+            name: _targets(model, providers, desk) for name, model in config.models.items()
+        }
         self._keys = IdempotencyKeys()
 
     def posted(self, path: str, *, streams: bool = True, forced: bool = False) -> Serve:
@@ -99,7 +100,7 @@ class Doors:
     def asked(self, visit: Visit, call: openai.Call, receipt: Receipt) -> Stream:
         """Prepare a generation that a message asks for, over the connection of this visit."""
         head, client = visit.request.head, visit.request.client
-        terms = _terms(self._model(call.model, visit.caller), head, comes_back=True)
+        terms = _terms(self._where(call.model, visit.caller).model, head, comes_back=True)
         order = self._order(visit, call, "/chat/completions", terms)
         order.route = head.path
         request = Request(
@@ -132,7 +133,7 @@ class Doors:
         self, visit: Visit, call: openai.Call, path: str, *, comes_back: bool, endless: bool = False
     ) -> Stream:
         head = visit.request.head
-        terms = _terms(self._model(call.model, visit.caller), head, comes_back=comes_back)
+        terms = _terms(self._where(call.model, visit.caller).model, head, comes_back=comes_back)
         if endless:
             terms = Terms(None, terms.patience)
         order = self._order(visit, call, path, terms)
@@ -219,15 +220,15 @@ class Doors:
 
     # Orders.
 
-    def _model(self, name: str, caller: Caller) -> Model:
-        model = self._config.model(name)
-        if model is None or not caller.knows(name):
+    def _where(self, name: str, caller: Caller) -> Targets:
+        targets = self._targets.get(name) or self._targets.get("*")
+        if targets is None or not caller.knows(name):
             raise ModelNotFound(name)
-        return model
+        return targets
 
     def _order(self, visit: Visit, call: openai.Call, path: str, terms: Terms) -> Order:
-        model = self._model(call.model, visit.caller)
-        head = visit.request.head
+        targets = self._where(call.model, visit.caller)
+        model, head = targets.model, visit.request.head
 
         def write(target: Target, key: Key) -> bytes:
             body = openai.upstream_body(call, target.model or call.model)
@@ -237,7 +238,7 @@ class Doors:
             route="/v1" + path,
             asked=call.model,
             model=model.name,
-            targets=self._targets.get(call.model) or self._targets["*"],
+            targets=targets,
             wants_usage=call.wants_usage,
             write=write,
             head=head,
@@ -248,12 +249,18 @@ class Doors:
         )
 
 
-def _targets(model: Model, providers: Mapping[str, Provider]) -> Targets:
+def _targets(model: Model, providers: Mapping[str, Provider], desk: Desk) -> Targets:
     targets = (
-        Target(providers[one.upstream], one.model, one.weight, one.priority)
+        Target(
+            providers[one.upstream],
+            one.model,
+            one.weight,
+            one.priority,
+            desk.metrics.for_target(model.name, one.upstream),
+        )
         for one in model.targets
     )
-    return Targets(tuple(targets), model.retry)
+    return Targets(model, tuple(targets))
 
 
 def _sticky(model: Model, call: openai.Call, head: RequestHead) -> bytes:

@@ -5,6 +5,7 @@
     out       the provider said 401, 402 or 403: tried again, by one request, once in RETEST
 """
 
+import itertools
 import math
 from collections.abc import Iterable
 
@@ -31,11 +32,11 @@ class Key:
 class Keyring:
     """At least one key, in turn."""
 
-    __slots__ = ("_keys", "_turn")
+    __slots__ = ("_keys", "_turns")
 
     def __init__(self, values: Iterable[bytes]) -> None:
         self._keys = [Key(value) for value in values] or [Key(b"")]
-        self._turn = 0
+        self._turns = itertools.cycle(self._keys)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -55,9 +56,14 @@ class Keyring:
 
         A key that was out and is due goes to whoever is first, and to nobody else for a while.
         """
+        key = next(self._turns)
+        if key.until <= now and not key.out:
+            return key
+        return self._search(now)
+
+    def _search(self, now: float) -> Key | None:
         for _ in self._keys:
-            self._turn = (self._turn + 1) % len(self._keys)
-            key = self._keys[self._turn]
+            key = next(self._turns)
             if key.until <= now:
                 if key.out:
                     key.until = now + RETEST

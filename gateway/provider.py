@@ -60,6 +60,7 @@ class Provider:
         self.name = config.name
         self.timeouts = config.timeouts
         self.host = url.host
+        self.metrics = metrics.upstream(config.name)
         dialer = Dialer(
             config.name,
             url.host,
@@ -68,7 +69,7 @@ class Provider:
             timeout=config.timeouts.connect,
             resolver=resolver,
             loop=loop,
-            on_connected=metrics.upstream(config.name).connect.observe,
+            on_connected=self.metrics.connect.observe,
         )
         self.pool = Pool(
             config.name,

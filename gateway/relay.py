@@ -9,11 +9,11 @@ has an event of its answer may be followed by another (`attempts.py`).
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Any, Protocol
 
-from gateway.attempts import Attempts, Targets, Write
+from gateway.attempts import Attempts, Target, Targets
 from gateway.chat import Usage
 from gateway.desk import Desk
 from gateway.errors import (
@@ -29,6 +29,7 @@ from gateway.errors import (
 from gateway.exchange import Exchange
 from gateway.guard import RequestHead, ResponseHead
 from gateway.host import Request
+from gateway.keyring import Key
 from gateway.logs import RequestRecord
 from gateway.provider import asked_delay, passed_back, retry_after
 
@@ -63,7 +64,7 @@ class Order:
         model: str,
         targets: Targets,
         wants_usage: bool,
-        write: Write,
+        write: Callable[[Target, Key], bytes],
         head: RequestHead,
         sticky: bytes = b"",
         subject: str = "",
@@ -117,9 +118,7 @@ class Job:
         self._path = request.head.path
         self._reply = reply
         self._received = self._since = request.received
-        self._attempts = Attempts(
-            desk, order.targets, order.write, order.head, request.received, order.sticky
-        )
+        self._attempts = Attempts(desk, order)
         self._provider = self._attempts.target.provider
         self._exchange = Exchange(self._provider, desk.loop, desk.clock)
         self._fields = b""  # of the provider's answer, for the client
@@ -194,38 +193,34 @@ class Job:
 
     async def _try(self) -> float | None:
         """Ask one provider; return None once all is received, or the seconds until another try."""
-        attempts = self._attempts
+        attempts, exchange = self._attempts, self._exchange
         try:
-            await self._ask(attempts.wire())
+            head = await exchange.ask(attempts.wire())
+            self._overhead = exchange.sent - self._since - exchange.waited
+            self._desk.metrics.overhead_request.observe(self._overhead)
+            self._fields = passed_back(head)
+            if head.status != 200:
+                await self._refused(head)
+            receiving = self._receive(head)
+            del head  # some KB of fields; a stream lives for minutes
+            await receiving
         except GatewayError as error:
-            delay = attempts.failed(error)
+            delay = attempts.failed(error, self._received)
             if delay is None:
-                raise attempts.told(error) from None
+                raise attempts.last_word(error) from None
             if isinstance(error, UpstreamError):
                 self._desk.metrics.upstream_error(self._provider.name, error.kind)
             return delay
         attempts.succeeded()
         return None
 
-    async def _ask(self, wire: bytes) -> None:
-        exchange = self._exchange
-        head = await exchange.ask(wire)
-        del wire  # a stream lives for minutes, and a request may be 20 MB
-        self._overhead = exchange.sent - self._since - exchange.waited
-        self._desk.metrics.overhead_request.observe(self._overhead)
-        self._fields = passed_back(head)
-        if head.status != 200:
-            await self._refused(head)
-        receiving = self._receive(head)
-        del head  # some KB of fields, likewise
-        await receiving
-
     async def _renew(self, delay: float) -> None:
         """Forget a try that failed; when the time of the next has come, be ready for it."""
         desk, began = self._desk, self._exchange.began
         self._exchange.close()
         self._count_exchange()
-        desk.metrics.retried(self._attempts.cause)
+        if self._attempts.history is not None:
+            desk.metrics.retried(self._attempts.history.cause)
         self._fields, self._overhead = b"", 0.0
         self._provider = self._attempts.target.provider
         self._exchange = Exchange(self._provider, desk.loop, desk.clock, began)
@@ -266,7 +261,8 @@ class Job:
     def _settle(self, error: Exception | None) -> None:
         """Tell the client of a failure; count and log the request.  Runs once."""
         self._desk.jobs.discard(self)
-        self._attempts.close()
+        if not self._attempts.told:
+            self._attempts.close()
         try:
             if error is not None:
                 self._fail(error)
@@ -297,11 +293,11 @@ class Job:
         desk.log.request(self._record(status, duration, usage))
 
     def _count_exchange(self) -> None:
-        metrics, exchange = self._desk.metrics, self._exchange
+        exchange = self._exchange
         if exchange.waited:
-            metrics.upstream(self._provider.name).pool_wait.observe(exchange.waited)
+            self._provider.metrics.pool_wait.observe(exchange.waited)
         if exchange.retried:
-            metrics.retried("stale")
+            self._desk.metrics.retried("stale")
 
     def _record(self, status: int, duration: float, usage: Usage | None) -> RequestRecord:
         events, size = self._delivered()

@@ -90,18 +90,16 @@ def backoff(base: float, repeats: int, draw: Callable[[], float]) -> float:
 class Budget:
     """How many requests may be sent once more to one upstream: a bucket of tokens."""
 
-    __slots__ = ("_tokens",)
+    __slots__ = ("_tokens", "earned")
 
     def __init__(self) -> None:
+        self.earned = 0  # requests sent for the first time; whoever sends one counts it here
         self._tokens = RESERVE
-
-    def earn(self) -> None:
-        """Note a request that is sent for the first time."""
-        if self._tokens < SAVINGS:
-            self._tokens += SHARE
 
     def spend(self) -> bool:
         """Take what one more costs; False: there is not enough."""
+        self._tokens = min(SAVINGS, self._tokens + SHARE * self.earned)
+        self.earned = 0
         if self._tokens < 1:
             return False
         self._tokens -= 1

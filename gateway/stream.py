@@ -49,7 +49,6 @@ class Stream(Job):
     def __init__(self, desk: Desk, order: Order, request: Request, reply: Receipt) -> None:
         super().__init__(desk, order, request, reply)
         self._clock = desk.clock
-        self._metrics = desk.metrics.for_target(order.model, self._provider.name)
         self._strip_usage = not order.wants_usage
         self._parser: EventParser | None = None  # once there is a good head
         self._outcome: asyncio.Future[None] = desk.loop.create_future()
@@ -112,7 +111,7 @@ class Stream(Job):
         media = head.get(b"content-type").partition(b";")[0].strip().lower()
         if media != b"text/event-stream":
             raise UpstreamProtocolError("the upstream did not answer with events", kind="media")
-        self._metrics = self._desk.metrics.for_target(self._model, self._provider.name)
+        self._metrics = self._attempts.target.metrics
         parser = self._parser = EventParser(
             head.framing,
             strip_usage=self._strip_usage,
@@ -196,7 +195,7 @@ class Stream(Job):
             return
         # Its event is in the log: the client needs no other.
         self._error = error.message
-        self._attempts.failed(error)
+        self._attempts.failed(error, self._received)
         self._desk.metrics.upstream_error(self._provider.name, error.kind)
         self._close(State.FAILED, "upstream_error")
 

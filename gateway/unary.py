@@ -33,7 +33,6 @@ class Unary(Job):
             raise UpstreamProtocolError("the upstream answered with a web page", kind="media")
         body = await self._exchange.collect(head, MAX_ANSWER)
         self._first = self._desk.clock()
-        self._attempts.answered()
         self._usage = openai.usage_of(body)
         self._end = "finished"
         self._exchange.close()  # the client's next request finds the connection idle

@@ -72,7 +72,7 @@ def test_a_probe_that_succeeds_closes_it_for_all():
     breaker = probing()
     breaker.succeeded()
 
-    assert (breaker.state, breaker.well, breaker.wait(NOW)) == (State.CLOSED, True, 0)
+    assert (breaker.state, breaker.failures, breaker.wait(NOW)) == (State.CLOSED, 0, 0)
 
 
 def test_each_probe_that_fails_doubles_the_rest_up_to_the_longest():
@@ -127,6 +127,6 @@ def test_any_sequence_of_events_stays_in_the_table(steps):
         assert breaker.state in {before, *MOVES[before].values()}
         assert 0 <= breaker.wait(now) <= LONGEST_REST
         assert (breaker.wait(now) == 0) or breaker.state is not State.CLOSED
-        assert not breaker.well or breaker.state is State.CLOSED
+        assert breaker.failures or breaker.state is State.CLOSED
     breaker.succeeded()
     assert breaker.state is State.CLOSED
