@@ -219,14 +219,14 @@ class Job:
         desk, began = self._desk, self._exchange.began
         self._exchange.close()
         self._count_exchange()
-        if self._attempts.history is not None:
-            desk.metrics.retried(self._attempts.history.cause)
         self._fields, self._overhead = b"", 0.0
         self._provider = self._attempts.target.provider
         self._exchange = Exchange(self._provider, desk.loop, desk.clock, began)
         if delay:
             await self._pause(delay)
         self._since = desk.clock()
+        if self._attempts.history is not None:
+            desk.metrics.retried(self._attempts.history.cause)
 
     async def _pause(self, delay: float) -> None:
         # Not asyncio.sleep: the desk has the clock that counts.
