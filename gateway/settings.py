@@ -184,7 +184,3 @@ class Config(msgspec.Struct, frozen=True):
     keys: tuple[Key, ...]  # none: whoever can connect may call
     channels: dict[str, Channel]
     warnings: tuple[str, ...]  # allowed, and still likely a mistake: a line each
-
-    def model(self, name: str) -> Model | None:
-        """Return the model that a client means by `name`: its own, else "*", else None."""
-        return self.models.get(name) or self.models.get("*")

@@ -207,7 +207,7 @@ def test_a_file_may_be_as_large_as_the_limit(tmp_path):
     path = tmp_path / "headgate.toml"
     path.write_text((UPSTREAM + MODEL + "#").ljust(config.CONFIG_LIMIT, "x"))
 
-    assert config.load(path, {}).model("any")
+    assert config.load(path, {}).models["*"]
 
 
 def test_a_file_is_loaded_under_its_own_name(tmp_path):

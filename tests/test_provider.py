@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.breaker import FIRST_REST, LIMIT
 from gateway.guard import RequestHead, ResponseHead, read_request
 from gateway.keyring import Key
 from gateway.metrics import Metrics
@@ -199,3 +200,35 @@ def test_a_provider_says_how_long_to_wait_in_three_forms(fields, seconds):
 
 def test_the_pool_has_the_limit_of_the_configuration():
     assert provider().pool.limit == 1000
+
+
+def test_the_request_bears_the_key_that_was_picked_and_no_other():
+    ours = provider(keys=("sk-one", "sk-two"))
+    _, fields, _ = sent(ours.request(b"/x", asked(), b"", stream=False, key=Key(b"sk-two")))
+
+    assert [value for name, value in fields if name == b"authorization"] == [b"Bearer sk-two"]
+
+
+def test_none_of_our_keys_is_passed_on_not_even_one_that_begins_like_another():
+    ours = provider(keys=("sk-a", "sk-a-long", "sk-b"))
+
+    assert ours.redacted(b"sk-a-long, sk-a and sk-b") == b"***, *** and ***"
+    assert ours.redacted_error({"message": "sk-a-long", "code": 7}) == {"message": "***", "code": 7}
+
+
+def test_an_upstream_waits_for_its_breaker_and_for_its_keys():
+    ours = provider(keys=("sk-one",))
+    assert ours.wait(NOW) == 0
+
+    ours.keys.limited(ours.keys.pick(NOW), 3.0, NOW)
+    assert ours.wait(NOW) == 3.0
+    for _ in range(LIMIT):
+        ours.breaker.failed(NOW)
+    assert ours.wait(NOW) == FIRST_REST
+
+
+def test_requests_that_wait_for_a_connection_are_load_too():
+    ours = provider()
+    ours.pool.active, ours.pool.waiters = 3, dict.fromkeys("ab")
+
+    assert ours.load == 5
