@@ -67,6 +67,7 @@ class Provider:
             url.port,
             tls=tls_context(config.name, config.ca_file) if url.scheme == "https" else None,
             timeout=config.timeouts.connect,
+            tls_timeout=config.timeouts.tls,
             resolver=resolver,
             loop=loop,
             on_connected=self.metrics.connect.observe,

@@ -90,6 +90,7 @@ RAISED_KINDS = (
     "status_4xx",
     "status_5xx",
     "tls",
+    "tls_timeout",
     "total_timeout",
     "truncated",
 )

@@ -85,8 +85,10 @@ class Cors(msgspec.Struct, frozen=True):
 class Timeouts(msgspec.Struct, frozen=True):
     """The waits of one exchange with an upstream, in seconds."""
 
-    # TCP and TLS handshakes round the world take below 1 s; 5 s outlive two lost SYNs (1 s + 2 s).
+    # Name and TCP: round the world below 1 s; 5 s outlive two lost SYNs (1 s + 2 s).
     connect: Timeout = Timeout(5)
+    # The handshake is two more round trips, and as many packets to lose.
+    tls: Timeout = Timeout(5)
     # Reasoning models may think for more than a minute before their first event.
     first_event: Timeout = Timeout(120)
     # Between events, for the same reason: thinking may also come amid an answer.
