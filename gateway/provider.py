@@ -41,6 +41,8 @@ TO_CLIENT = frozenset({
 })  # fmt: skip
 # Seconds: above this, SDKs do not wait but give up (design §8).
 MAX_RETRY_AFTER = 60
+# Seconds until a full pool is taken to have room again: another upstream is asked meanwhile.
+QUEUE_WAIT = 1.0
 DELAY = re.compile(rb"[0-9]{1,18}(\.[0-9]{1,3})?")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -96,7 +98,8 @@ class Provider:
 
     def wait(self, now: float) -> float:
         """Return the seconds until a request should go there: 0 is now, infinity never."""
-        return max(self.breaker.wait(now), self.keys.wait(now))
+        busy = QUEUE_WAIT if self.pool.full else 0.0
+        return max(busy, self.breaker.wait(now), self.keys.wait(now))
 
     def redacted(self, data: bytes) -> bytes:
         """Return what a provider said without our keys: some quote one when they refuse it."""

@@ -502,6 +502,50 @@ async def test_clients_that_leave_never_open_a_breaker():
     assert state == "CLOSED"
 
 
+# Room.
+
+
+async def test_who_finds_no_free_connection_goes_elsewhere_at_once():
+    async with (
+        Scripted(CHUNKED, chunk(TEXT), NOTHING) as first,
+        Scripted(STREAM) as second,
+        Stand(url=first.url, upstream="max_connections = 1", more=pair(second.url)) as stand,
+    ):
+        holder = await stand.open()
+        holder.send("POST", "/v1/chat/completions", chat(model="pair"))
+        status, fields = await holder.head()
+        answers = [await asked(stand) for _ in range(3)]
+        await holder.close()
+
+    assert (status, fields["headgate-upstream"]) == (200, "mock")
+    assert {answer.headers["headgate-upstream"] for answer in answers} == {"backup"}
+
+
+async def test_who_waits_for_a_connection_in_vain_goes_elsewhere():
+    """With nobody to go to at first: the other's pool is full too, and has room later."""
+    limits = "max_connections = 1\ntimeouts = { connect = '100ms' }"
+    async with (
+        Scripted(CHUNKED, chunk(TEXT), NOTHING) as first,
+        Scripted(STREAM) as second,
+        Stand(url=first.url, upstream=limits, more=pair(second.url)) as stand,
+    ):
+        backup = stand.server.providers["backup"].pool
+        holder = await stand.open()
+        holder.send("POST", "/v1/chat/completions", chat(model="pair"))
+        await holder.head()
+        backup.limit = 0
+        asking = asyncio.ensure_future(asked(stand))
+        await until(lambda: stand.server.providers["mock"].pool.waiters)
+        backup.limit = 10
+        answer = await asking
+        metrics = await stand.metrics()
+        await holder.close()
+
+    assert (answer.status, answer.headers["headgate-upstream"]) == (200, "backup")
+    assert counted(metrics, "retries_total") == {'cause="full"': 1}
+    assert counted(metrics, "upstream_errors_total") == {}
+
+
 # Shares.
 
 

@@ -6,7 +6,7 @@ from gateway.breaker import FIRST_REST, LIMIT
 from gateway.guard import RequestHead, ResponseHead, read_request
 from gateway.keyring import Key
 from gateway.metrics import Metrics
-from gateway.provider import MAX_RETRY_AFTER, Provider, passed_back, retry_after
+from gateway.provider import MAX_RETRY_AFTER, QUEUE_WAIT, Provider, passed_back, retry_after
 from gateway.resolver import Resolver
 from gateway.settings import Upstream
 from gateway.units import Secret, Url
@@ -225,6 +225,15 @@ def test_an_upstream_waits_for_its_breaker_and_for_its_keys():
     for _ in range(LIMIT):
         ours.breaker.failed(NOW)
     assert ours.wait(NOW) == FIRST_REST
+
+
+def test_an_upstream_without_a_free_connection_waits():
+    ours = provider()
+    ours.pool.active = 1000
+    assert ours.wait(NOW) == QUEUE_WAIT
+
+    ours.pool.idle = ["one"]
+    assert ours.wait(NOW) == 0
 
 
 def test_requests_that_wait_for_a_connection_are_load_too():
