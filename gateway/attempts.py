@@ -73,10 +73,12 @@ class Wish(Protocol):
     """What is asked for, and where it may be had."""
 
     targets: Targets
-    # Writes the whole request for a target, under one of its keys.
-    write: Callable[[Target, Key], bytes]
     head: RequestHead  # of the client's request
     sticky: bytes  # requests of one word go to one target; empty: any
+
+    @property
+    def write(self) -> Callable[[Target, Key], bytes]:
+        """What makes the whole request for a target, under one of its keys."""
 
 
 class History:

@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Any, Protocol
 
+import msgspec
+
 from gateway.attempts import Attempts, Target, Targets
 from gateway.chat import Usage
 from gateway.desk import Desk
@@ -48,40 +50,20 @@ class Stage(Enum):
     STREAMING = "streaming"
 
 
-class Order:
+class Order(msgspec.Struct, kw_only=True):
     """What a route wants of the relay."""
 
-    __slots__ = (
-        "asked", "grace", "head", "model", "patience", "route", "sticky", "subject", "targets",
-        "wants_usage", "write",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        *,
-        route: str,
-        asked: str,
-        model: str,
-        targets: Targets,
-        wants_usage: bool,
-        write: Callable[[Target, Key], bytes],
-        head: RequestHead,
-        sticky: bytes = b"",
-        subject: str = "",
-        grace: float | None = 0.0,
-        patience: float = 0.0,
-    ) -> None:
-        self.route = route  # a label
-        self.asked = asked  # the model as the client calls it, for the log
-        self.model = model  # a label: the configured name
-        self.targets = targets  # where that is
-        self.wants_usage = wants_usage  # the client asked for the usage chunk itself
-        self.write = write  # the whole request for a provider
-        self.head = head  # of the client's request
-        self.sticky = sticky  # requests of one word go to one target
-        self.subject = subject  # who asks, and may read the log
-        self.grace = grace  # as hub.Live has it
-        self.patience = patience
+    route: str  # a label
+    asked: str  # the model as the client calls it, for the log
+    model: str  # a label: the configured name
+    targets: Targets  # where that is
+    wants_usage: bool  # the client asked for the usage chunk itself
+    write: Callable[[Target, Key], bytes]  # makes the whole request for a provider
+    head: RequestHead  # of the client's request
+    sticky: bytes = b""  # requests of one word go to one target
+    subject: str = ""  # who asks, and may read the log
+    grace: float | None = 0.0  # as hub.Live has it
+    patience: float = 0.0
 
 
 class Receipt(Protocol):
