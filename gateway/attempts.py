@@ -3,7 +3,7 @@
     first try ── chosen by priority, weight, load
        │ fails before a reader has an event, and another try may help
        ├─► a target that was not asked yet, and can be used: at once
-       └─► one that was: after what its provider asks for, or a back-off
+       └─► the one that is ready first: after what its provider asks for, and a back-off
 """
 
 import re
@@ -24,7 +24,7 @@ from gateway.settings import Model
 # When a tried target may be asked again: now, and without a back-off.
 AT_ONCE = 0.0
 # Seconds a key cools down when the provider does not say for how long.
-LEAST_COOLING = 1.0
+USUAL_COOLING = 1.0
 # What SDKs say of the seconds after which they give up waiting.
 _PATIENCE = re.compile(rb"[0-9]{1,9}(\.[0-9]{1,9})?")
 
@@ -51,6 +51,9 @@ class Targets:
 
     def __getitem__(self, place: int) -> Target:
         return self._all[place]
+
+    def __len__(self) -> int:
+        return len(self._all)
 
     def place(self, target: Target) -> int:
         """Return which of all a target is."""
@@ -218,7 +221,7 @@ class Attempts:
                     upstream=provider.name, status=error.status, out=provider.keys.out,
                 )  # fmt: skip
         elif error.status == 429:
-            delay = max(LEAST_COOLING, error.delay or 0.0)
+            delay = USUAL_COOLING if error.delay is None else error.delay
             provider.keys.limited(key, min(LONGEST_WAIT, delay), now)
 
     def _due(self, error: GatewayError, verdict: Verdict, now: float) -> float:
@@ -258,16 +261,23 @@ class Attempts:
         return delay
 
     def _again(self, targets: Targets, history: History, now: float) -> tuple[int, float]:
-        """Return the target that may be asked again first, and in how many seconds."""
-        place = min(history.tried, key=history.tried.__getitem__)
-        due = history.tried[place]
+        """Return the target that may be asked first of all, and in how many seconds."""
+        ready = [self._ready(targets, history, place, now) for place in range(len(targets))]
+        due = min(ready)
+        place = ready.index(due)
         if due == AT_ONCE:
             return place, 0.0
-        if targets[place].provider.breaker.wait(now):
-            return place, NEVER
         pause = backoff(targets.model.retry.backoff, history.repeats, self._desk.draw)
         history.repeats += 1
         return place, max(due - now, pause)
+
+    def _ready(self, targets: Targets, history: History, place: int, now: float) -> float:
+        """Return when a target may be asked, tried or not."""
+        provider, due = targets[place].provider, history.tried.get(place, now)
+        if provider.breaker.wait(now):
+            return NEVER  # if all waited for it, all would come in the same moment
+        rest = provider.keys.wait(now)
+        return max(due, now + rest) if rest and due != AT_ONCE else due
 
     def _patience(self, head: RequestHead) -> float:
         """Return the seconds that the client, and we, wait for an answer in all."""

@@ -129,6 +129,15 @@ def test_of_those_that_were_asked_the_one_that_is_ready_first_is_asked_again():
     assert scene.fail(UpstreamUnavailable("x", kind="dns")) == (20.0, "b")
 
 
+def test_one_whose_keys_rest_is_asked_when_they_are_ready_if_there_is_nobody_else():
+    scene = Scene(2)
+    rests = scene.providers[1].keys
+    rests.limited(rests.pick(scene.now), 12.0, scene.now)
+    scene.begin()
+
+    assert scene.fail(UpstreamUnavailable("x", kind="reset")) == (12.0, "b")
+
+
 def test_one_that_is_left_alone_is_passed_over_and_not_asked_again():
     scene = Scene(3, attempts=9)
     for _ in range(LIMIT):
