@@ -87,13 +87,14 @@ class Wish(Protocol):
 class History:
     """What failed before."""
 
-    __slots__ = ("cause", "failures", "repeats", "spent", "tried")
+    __slots__ = ("cause", "failures", "repeats", "retries", "spent", "tried")
 
     def __init__(self) -> None:
         self.failures = 0
         self.cause = ""  # of the latest, a label
         self.tried: dict[int, float] = {}  # by place of a target: when it may be asked again
-        self.repeats = 0  # tries that came after a back-off
+        self.retries = 0  # tries that followed
+        self.repeats = 0  # of those, the ones that came after a back-off
         self.spent = False  # we did what can be done: a client that repeats it makes it worse
 
 
@@ -127,6 +128,8 @@ class Attempts:
         self._probe = provider.breaker.failures > 0 and provider.breaker.began(now)
         if self.history is None:
             provider.budget.earned += 1
+        else:
+            self.history.retries += 1
         return self._wish.write(self.target, key)
 
     def answered(self) -> None:

@@ -283,6 +283,7 @@ class Job:
 
     def _record(self, status: int, duration: float, usage: Usage | None) -> RequestRecord:
         events, size = self._delivered()
+        history = self._attempts.history
         return RequestRecord(
             request_id=self._reply.request_id,
             client=self.client,
@@ -291,6 +292,7 @@ class Job:
             path=self._path,
             model=self._asked,
             upstream=self._provider.name,
+            retries=history.retries if history is not None else 0,
             status=status,
             end=self._end,
             ttft=self._first - self._received if events else None,

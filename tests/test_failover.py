@@ -99,6 +99,7 @@ async def test_what_fails_before_the_first_event_moves_on(stream, steps, closes,
     assert answer.headers["headgate-upstream"] == "backup"
     assert "x-should-retry" not in answer.headers
     assert (first.requests, second.requests) == (1, 1)
+    assert (stand.log_lines[-1]["upstream"], stand.log_lines[-1]["retries"]) == ("backup", 1)
     assert counted(metrics, "upstream_errors_total") == {f'kind="{kind}",upstream="mock"': 1}
     assert counted(metrics, "retries_total") == {f'cause="{cause}"': 1}
     assert list(counted(metrics, "requests_total")) == [
