@@ -4,6 +4,7 @@ import asyncio
 
 import orjson
 import pytest
+from websockets.asyncio.client import connect
 
 from gateway.breaker import LIMIT
 from gateway.retry import RESERVE
@@ -189,6 +190,40 @@ async def test_the_next_provider_gets_its_own_model_name_and_key():
     assert answer.status == 200
     assert orjson.loads(request.body)["model"] == "its-name"
     assert request.headers["authorization"] == "Bearer sk-backup-canary"
+
+
+@pytest.mark.parametrize("fault", [refusal(500), b"HTTP/1.1 200"], ids=["500", "half a head"])
+async def test_a_page_that_asks_by_eventsource_sees_nothing_of_it(fault):
+    async with (
+        Scripted(fault, closes=True) as first,
+        Scripted(STREAM) as second,
+        Stand(url=first.url, more=pair(second.url)) as stand,
+    ):
+        client = await stand.open()
+        answer = await client.ask("GET", "/v1/chat/completions/stream?model=pair&messages=[]")
+        await client.close()
+
+    assert answer.status == 200
+    names = [line for line in answer.body.split(b"\n") if line.startswith(b"event: ")]
+    assert names == [b"event: start", *[b"event: chunk"] * 2, b"event: done"]
+    assert (first.requests, second.requests) == (1, 1)
+
+
+@pytest.mark.parametrize("fault", [refusal(500), b"HTTP/1.1 200"], ids=["500", "half a head"])
+async def test_a_chat_over_a_websocket_sees_nothing_of_it(fault):
+    async with (
+        Scripted(fault, closes=True) as first,
+        Scripted(STREAM) as second,
+        Stand(url=first.url, more=pair(second.url)) as stand,
+        connect(f"ws://127.0.0.1:{stand.port}/v1/ws/chat") as client,
+    ):
+        await client.send('{"type":"chat","model":"pair","messages":[]}')
+        frames = [orjson.loads(await client.recv())]
+        while frames[-1]["type"] not in ("done", "error"):
+            frames.append(orjson.loads(await client.recv()))
+
+    assert [frame["type"] for frame in frames] == ["start", "chunk", "done"]
+    assert (first.requests, second.requests) == (1, 1)
 
 
 # What comes after the first event, and how it is told.
