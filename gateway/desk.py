@@ -1,6 +1,7 @@
 """What everything that serves a request shares."""
 
 import asyncio
+import random
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -35,6 +36,7 @@ class Desk:
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        draw: Callable[[], float] = random.random,
     ) -> None:
         self.hub = hub
         self.metrics = metrics
@@ -42,6 +44,7 @@ class Desk:
         self.loop = loop
         self.clock = clock
         self.wall = wall
+        self.draw = draw  # a number of [0, 1): for shares and jitter, never for secrets
         self.jobs: Roster[Work] = Roster()
 
     def timestamp(self) -> str:

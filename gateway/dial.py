@@ -1,12 +1,13 @@
-"""Open a connection to an upstream: name, address, TLS, all within one deadline."""
+"""Open a connection to an upstream: name and address within one deadline, TLS within another."""
 
 import asyncio
 import contextlib
+import os
+import socket
 import ssl
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from gateway.errors import ConfigError, UpstreamUnavailable
 from gateway.resolver import Resolver
@@ -49,6 +50,7 @@ class Dialer:
         *,
         tls: ssl.SSLContext | None,
         timeout: float,
+        tls_timeout: float,
         resolver: Resolver,
         loop: asyncio.AbstractEventLoop,
         on_connected: Callable[[float], None],
@@ -57,7 +59,8 @@ class Dialer:
         self._host = host
         self._port = port
         self._tls = tls
-        self._timeout = timeout  # seconds for everything
+        self._timeout = timeout  # seconds for name and TCP
+        self._tls_timeout = tls_timeout  # seconds for the handshake
         self._resolver = resolver
         self._loop = loop
         self._on_connected = on_connected  # told the seconds it took
@@ -66,38 +69,48 @@ class Dialer:
         """Return a new connection.
 
         Raises:
-            UpstreamUnavailable: with `kind` dns, connect, connect_timeout or tls.
+            UpstreamUnavailable: with `kind` dns, connect, connect_timeout, tls or tls_timeout.
         """
         began = time.monotonic()  # not the loop's clock: it counts whole milliseconds
+        deadline = self._loop.time() + self._timeout
         try:
-            async with asyncio.timeout(self._timeout):
-                addresses = await self._resolver.resolve(self._host)
-                connection = await self._race(addresses, on_lost)
-        except UpstreamUnavailable as error:  # says the name, which is not the client's business
-            raise self._failed("its name cannot be resolved", error.kind) from error
+            async with asyncio.timeout_at(deadline):
+                addresses = await self._resolve()
+            connection = await self._race(addresses, on_lost, deadline)
         except TimeoutError as error:
             raise self._failed("does not answer", "connect_timeout") from error
         except ssl.SSLError as error:
             raise self._failed(f"TLS failed: {error.reason or error}", "tls") from error
         except OSError as error:
-            raise self._failed(error.strerror or str(error), "connect") from error
+            # Not the error's own words: some name the address, which is not the client's business.
+            why = os.strerror(error.errno) if error.errno else str(error)
+            raise self._failed(why, "connect") from error
         self._on_connected(time.monotonic() - began)
         return connection
+
+    async def _resolve(self) -> tuple[str, ...]:
+        try:
+            return await self._resolver.resolve(self._host)
+        except UpstreamUnavailable as error:  # says the name, which is not the client's business
+            raise self._failed("its name cannot be resolved", error.kind) from error
 
     def _failed(self, why: str, kind: str) -> UpstreamUnavailable:
         return UpstreamUnavailable(f"upstream {self._name}: {why}", kind=kind)
 
-    async def _race(self, addresses: tuple[str, ...], on_lost: OnLost) -> UpstreamConnection:
+    async def _race(
+        self, addresses: tuple[str, ...], on_lost: OnLost, deadline: float
+    ) -> UpstreamConnection:
         """Connect to the first address that answers, starting one every STAGGER."""
         if len(addresses) == 1:
-            return await self._connect(addresses[0], on_lost)
+            return await self._connect(addresses[0], on_lost, deadline)
         waiting = list(addresses)
         running: set[asyncio.Task[UpstreamConnection]] = set()
         done: set[asyncio.Task[UpstreamConnection]] = set()
         try:
             while True:
                 if waiting:
-                    running.add(self._loop.create_task(self._connect(waiting.pop(0), on_lost)))
+                    attempt = self._connect(waiting.pop(0), on_lost, deadline)
+                    running.add(self._loop.create_task(attempt))
                 done, running = await asyncio.wait(
                     running,
                     timeout=STAGGER if waiting else None,
@@ -114,19 +127,40 @@ class Dialer:
                 task.add_done_callback(_drop)
                 task.cancel()
 
-    async def _connect(self, address: str, on_lost: OnLost) -> UpstreamConnection:
-        options: dict[str, Any] = {}
-        if self._tls is not None:
-            options = {
-                "ssl": self._tls,
-                "server_hostname": self._host,
-                "ssl_handshake_timeout": self._timeout,
-                "ssl_shutdown_timeout": SHUTDOWN_TIMEOUT,
-            }
-        _, connection = await self._loop.create_connection(
-            partial(UpstreamConnection, self._loop, on_lost), address, self._port, **options
-        )
+    async def _connect(
+        self, address: str, on_lost: OnLost, deadline: float
+    ) -> UpstreamConnection:
+        factory = partial(UpstreamConnection, self._loop, on_lost)
+        if self._tls is None:
+            async with asyncio.timeout_at(deadline):
+                _, connection = await self._loop.create_connection(factory, address, self._port)
+            return connection
+        sock = await self._reach(address, deadline)
+        try:
+            async with asyncio.timeout(self._tls_timeout):
+                _, connection = await self._loop.create_connection(
+                    factory,
+                    sock=sock,
+                    ssl=self._tls,
+                    server_hostname=self._host,
+                    ssl_handshake_timeout=self._tls_timeout,
+                    ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
+                )
+        except TimeoutError as error:
+            raise self._failed("does not end the TLS handshake", "tls_timeout") from error
         return connection
+
+    async def _reach(self, address: str, deadline: float) -> socket.socket:
+        """Return a socket that is connected: only so can the handshake have a time of its own."""
+        sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        try:
+            sock.setblocking(False)
+            async with asyncio.timeout_at(deadline):
+                await self._loop.sock_connect(sock, (address, self._port))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
 
 def _drop(task: "asyncio.Task[UpstreamConnection]") -> None:

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
+from gateway.attempts import Target, Targets
 from gateway.callers import Caller
 from gateway.channel import Channel
 from gateway.desk import STREAMS, Desk
@@ -25,6 +26,7 @@ from gateway.guard import RequestHead
 from gateway.host import Request
 from gateway.hub import Live
 from gateway.idempotency import IdempotencyKeys
+from gateway.keyring import Key
 from gateway.provider import Provider
 from gateway.relay import Order, Receipt
 from gateway.settings import Config, Model
@@ -54,9 +56,10 @@ class Doors:
     """Whoever asks for a generation comes in here."""
 
     def __init__(self, config: Config, providers: Mapping[str, Provider], desk: Desk) -> None:
-        self._config = config
-        self._providers = providers
         self._desk = desk
+        self._targets = {
+            name: _targets(model, providers, desk) for name, model in config.models.items()
+        }
         self._keys = IdempotencyKeys()
 
     def posted(self, path: str, *, streams: bool = True, forced: bool = False) -> Serve:
@@ -97,7 +100,7 @@ class Doors:
     def asked(self, visit: Visit, call: openai.Call, receipt: Receipt) -> Stream:
         """Prepare a generation that a message asks for, over the connection of this visit."""
         head, client = visit.request.head, visit.request.client
-        terms = _terms(self._model(call.model, visit.caller), head, comes_back=True)
+        terms = _terms(self._where(call.model, visit.caller).model, head, comes_back=True)
         order = self._order(visit, call, "/chat/completions", terms)
         order.route = head.path
         request = Request(
@@ -130,7 +133,7 @@ class Doors:
         self, visit: Visit, call: openai.Call, path: str, *, comes_back: bool, endless: bool = False
     ) -> Stream:
         head = visit.request.head
-        terms = _terms(self._model(call.model, visit.caller), head, comes_back=comes_back)
+        terms = _terms(self._where(call.model, visit.caller).model, head, comes_back=comes_back)
         if endless:
             terms = Terms(None, terms.patience)
         order = self._order(visit, call, path, terms)
@@ -217,29 +220,55 @@ class Doors:
 
     # Orders.
 
-    def _model(self, name: str, caller: Caller) -> Model:
-        model = self._config.model(name)
-        if model is None or not caller.knows(name):
+    def _where(self, name: str, caller: Caller) -> Targets:
+        targets = self._targets.get(name) or self._targets.get("*")
+        if targets is None or not caller.knows(name):
             raise ModelNotFound(name)
-        return model
+        return targets
 
     def _order(self, visit: Visit, call: openai.Call, path: str, terms: Terms) -> Order:
-        model = self._model(call.model, visit.caller)
-        target = model.targets[0]
-        provider = self._providers[target.upstream]
-        body = openai.upstream_body(call, target.model or call.model)
-        head = visit.request.head
+        targets = self._where(call.model, visit.caller)
+        model, head = targets.model, visit.request.head
+
+        def write(target: Target, key: Key) -> bytes:
+            body = openai.upstream_body(call, target.model or call.model)
+            return target.provider.request(path.encode(), head, body, stream=call.stream, key=key)
+
         return Order(
             route="/v1" + path,
             asked=call.model,
             model=model.name,
-            provider=provider,
+            targets=targets,
             wants_usage=call.wants_usage,
-            wire=provider.request(path.encode(), head, body, stream=call.stream),
+            write=write,
+            head=head,
+            sticky=_sticky(model, call, head) if model.sticky else b"",
             subject=visit.caller.subject,
             grace=terms.grace,
             patience=terms.patience,
         )
+
+
+def _targets(model: Model, providers: Mapping[str, Provider], desk: Desk) -> Targets:
+    targets = (
+        Target(
+            providers[one.upstream],
+            one.model,
+            one.weight,
+            one.priority,
+            desk.metrics.for_target(model.name, one.upstream),
+        )
+        for one in model.targets
+    )
+    return Targets(model, tuple(targets))
+
+
+def _sticky(model: Model, call: openai.Call, head: RequestHead) -> bytes:
+    """Return the word that ties a request to a target; none, and it is drawn like any other."""
+    if model.sticky == "user":
+        user = call.body.get("user")
+        return user.encode(errors="replace") if isinstance(user, str) else b""
+    return head.get((model.sticky or "").removeprefix("header:").encode())
 
 
 def _terms(model: Model, head: RequestHead, *, comes_back: bool) -> Terms:

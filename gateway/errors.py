@@ -37,6 +37,7 @@
          ├─ UpstreamProtocolError   502  upstream_protocol_error: not HTTP, not SSE, too large
          │   └─ EventTooLong        an event outgrew its limit
          ├─ UpstreamTimeout         504  upstream_timeout: first event, idle, total
+         ├─ UpstreamKeysOut         502  upstream_keys_out: the provider refuses our keys
          ├─ UpstreamAnswer          the provider's own error answer, passed through
          ├─ UpstreamRefused         the provider's own error, given as the first event of a 200
          └─ StreamInterrupted       the stream broke after its first event; told in the stream
@@ -69,6 +70,8 @@ class GatewayError(Exception):
         self.message = message
         self.param = param
         self.retry_after: int | None = None  # seconds, where waiting helps
+        self.delay: float | None = None  # seconds, as the provider asked; for us
+        self.final = False  # the provider says that repeating is of no use
         self.media = b"application/json"  # content type of `payload`
         self.fields = b""  # field lines that the answer carries besides its own
 
@@ -375,6 +378,13 @@ class UpstreamTimeout(UpstreamError):
     status = 504
     code = "upstream_timeout"
     kind = "timeout"
+
+
+class UpstreamKeysOut(UpstreamError):
+    """The provider refuses our keys; what it said of them is not the client's business."""
+
+    code = "upstream_keys_out"
+    kind = "keys_out"
 
 
 class UpstreamAnswer(UpstreamError):

@@ -34,12 +34,16 @@ class Exchange:
     """A request on its way, and its time limits."""
 
     __slots__ = (
-        "_alarm", "_began", "_clock", "_connection", "_keep_alive", "_loop", "_paused", "_provider",
-        "_resumed", "clean", "retried", "sent", "taker", "waited",
+        "_alarm", "_clock", "_connection", "_keep_alive", "_loop", "_paused", "_provider",
+        "_resumed", "began", "clean", "retried", "sent", "taker", "waited",
     )  # fmt: skip
 
     def __init__(
-        self, provider: Provider, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]
+        self,
+        provider: Provider,
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float],
+        began: float | None = None,
     ) -> None:
         self.clean = False  # the answer ended as HTTP says; nothing is left on the wire
         self.retried = False
@@ -50,7 +54,8 @@ class Exchange:
         self._provider = provider
         self._loop = loop
         self._clock = clock
-        self._began = clock()
+        # What the total limit counts from: an earlier exchange, if this takes its place.
+        self.began = clock() if began is None else began
         self._connection: UpstreamConnection | None = None
         self._alarm: Alarm | None = None
         self._keep_alive = False
@@ -123,7 +128,7 @@ class Exchange:
         if self._alarm is None:
             limits = self._provider.timeouts
             # The nearest of all: the answer may begin, and halt, before the first is due.
-            due = min(self.sent + min(limits.first_event, limits.idle), self._began + limits.total)
+            due = min(self.sent + min(limits.first_event, limits.idle), self.began + limits.total)
             self._alarm = Alarm(self._loop, self._ring, due)
         head = await self._connection.send(request, "POST")
         self._keep_alive = head.keep_alive
@@ -137,7 +142,7 @@ class Exchange:
     def _ring(self, now: float) -> float | None:
         """Fail the exchange at a time limit, or say when to look again."""
         limits = self._provider.timeouts
-        total = self._began + limits.total
+        total = self.began + limits.total
         if self._paused:
             due, what = now + limits.idle, "idle"
         elif self.taker is not None and self.taker.last:

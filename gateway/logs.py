@@ -61,7 +61,8 @@ class RequestRecord(msgspec.Struct, kw_only=True):
     path: str = ""  # of a query the names are logged, not the values
     route: str = ""
     model: str = ""
-    upstream: str = ""
+    upstream: str = ""  # the last that was asked
+    retries: int = 0  # how often another, or the same again, was
     status: int = 0  # 0: none was sent
     end: str = ""  # why a stream ended
     error: str = ""  # what went wrong, in words for an operator
@@ -115,6 +116,8 @@ class Log:
             "overhead_ms": _ms(record.overhead),
             "client": record.client,
         }
+        if record.retries:
+            line["retries"] = record.retries
         if error:
             line["error"] = _cut(error)
         self._writer.put(self._render(line))

@@ -30,6 +30,7 @@ from gateway import __version__
 from gateway._sseparse import Histogram
 from gateway.chat import Usage
 from gateway.series import (
+    CAUSES,
     CODES,
     COUNTED,
     ENDINGS,
@@ -124,6 +125,7 @@ class Metrics(Collector):
             "status": CODES,
             "reason": frozenset(ENDINGS),
             "outcome": frozenset(RESUMES),
+            "cause": frozenset(CAUSES),
             "phase": frozenset(STAGES + OVERHEAD_PHASES),
             "kind": (kinds := upstream_kinds()),
             "type": frozenset(TOKEN_TYPES),
@@ -201,9 +203,9 @@ class Metrics(Collector):
         """Count a reader that came with a cursor, by what became of it."""
         self._counted["resumes_total"].add((outcome,))
 
-    def retried(self) -> None:
-        """Count a request that was sent again."""
-        self._counted["retries_total"].add(())
+    def retried(self, cause: str) -> None:
+        """Count a request that is sent once more, by what had failed."""
+        self._counted["retries_total"].add((cause,))
 
     def disconnect(self, phase: str) -> None:
         """Count a client that left in this stage of its request."""
@@ -256,7 +258,8 @@ class Metrics(Collector):
 
     def _begin_at_zero(self, upstreams: Iterable[str], kinds: Iterable[str]) -> None:
         """Show what has not happened yet: `rate()` does not see a series' first value."""
-        self._counted["retries_total"].add((), 0)
+        for cause in CAUSES:
+            self._counted["retries_total"].add((cause,), 0)
         for reason in ENDINGS:
             self._ended.add((reason,), 0)
         for outcome in RESUMES:

@@ -65,6 +65,11 @@ class Pool:
             f"{len(self.waiters)} waiting>"
         )
 
+    @property
+    def full(self) -> bool:
+        """Whether a request would have to wait for a connection."""
+        return self.active >= self.limit and not self.idle
+
     async def acquire(self, *, fresh: bool = False) -> UpstreamConnection:
         """Return a connection that is now the caller's; `fresh` refuses a used one.
 

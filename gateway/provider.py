@@ -11,12 +11,15 @@ import re
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from gateway.breaker import Breaker
 from gateway.dial import Dialer, tls_context
 from gateway.guard import RequestHead, ResponseHead
+from gateway.keyring import Key, Keyring
 from gateway.metrics import Metrics
 from gateway.pool import Pool
 from gateway.reply import field
 from gateway.resolver import Resolver
+from gateway.retry import Budget
 from gateway.settings import Upstream
 
 
@@ -38,6 +41,8 @@ TO_CLIENT = frozenset({
 })  # fmt: skip
 # Seconds: above this, SDKs do not wait but give up (design §8).
 MAX_RETRY_AFTER = 60
+# Seconds until a full pool is taken to have room again: another upstream is asked meanwhile.
+QUEUE_WAIT = 1.0
 DELAY = re.compile(rb"[0-9]{1,18}(\.[0-9]{1,3})?")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -57,15 +62,17 @@ class Provider:
         self.name = config.name
         self.timeouts = config.timeouts
         self.host = url.host
+        self.metrics = metrics.upstream(config.name)
         dialer = Dialer(
             config.name,
             url.host,
             url.port,
             tls=tls_context(config.name, config.ca_file) if url.scheme == "https" else None,
             timeout=config.timeouts.connect,
+            tls_timeout=config.timeouts.tls,
             resolver=resolver,
             loop=loop,
-            on_connected=metrics.upstream(config.name).connect.observe,
+            on_connected=self.metrics.connect.observe,
         )
         self.pool = Pool(
             config.name,
@@ -74,31 +81,49 @@ class Provider:
             patience=config.timeouts.connect,
             loop=loop,
         )
+        self.breaker = Breaker()
+        self.budget = Budget()
+        secrets = [key.reveal().encode() for key in config.keys]
+        self.keys = Keyring(secrets)
+        self.named = field(b"headgate-upstream", config.name.encode())  # for the client
         self._prefix = url.path.encode()
-        self._fixed = _fixed_fields(config)
-        self._keys = [key.reveal().encode() for key in config.keys]
+        self._fixed = {key: _fixed_fields(config, key) for key in secrets or [b""]}
+        # A key that is the beginning of another must not hide it.
+        self._secrets = sorted(secrets, key=len, reverse=True)
+
+    @property
+    def load(self) -> int:
+        """How many requests are on their way there, or wait to be."""
+        return self.pool.active + len(self.pool.waiters)
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until a request should go there: 0 is now, infinity never."""
+        busy = QUEUE_WAIT if self.pool.full else 0.0
+        return max(busy, self.breaker.wait(now), self.keys.wait(now))
 
     def redacted(self, data: bytes) -> bytes:
-        """Return what a provider said without our key: some quote it when they refuse it."""
-        for key in self._keys:
+        """Return what a provider said without our keys: some quote one when they refuse it."""
+        for key in self._secrets:
             data = data.replace(key, b"***")
         return data
 
     def redacted_error(self, error: dict[str, Any]) -> dict[str, Any]:
-        """Return an error object without our key."""
+        """Return an error object without our keys."""
         return {
             name: self.redacted(value.encode()).decode() if isinstance(value, str) else value
             for name, value in error.items()
         }
 
-    def request(self, path: bytes, head: RequestHead, body: bytes, *, stream: bool) -> bytes:
-        """Return a whole POST request to `path`, below the base URL's own path."""
+    def request(
+        self, path: bytes, head: RequestHead, body: bytes, *, stream: bool, key: Key
+    ) -> bytes:
+        """Return a whole POST request to `path`, below the base URL's own path, under `key`."""
         accept = b"text/event-stream" if stream else b"application/json"
         # Written as they are: the guard has let no control byte into any value.
         passed = [b"%b: %b\r\n" % field for field in head.headers if field[0] in TO_PROVIDER]
         return b"".join((
             b"POST ", self._prefix, path, b" HTTP/1.1\r\n",
-            self._fixed,
+            self._fixed[key.value],
             b"accept: ", accept, b"\r\n",
             *passed,
             b"content-length: %d\r\n\r\n" % len(body),
@@ -106,15 +131,15 @@ class Provider:
         ))  # fmt: skip
 
 
-def _fixed_fields(config: Upstream) -> bytes:
-    """Return the fields that are the same in every request to this upstream."""
+def _fixed_fields(config: Upstream, key: bytes) -> bytes:
+    """Return the fields that are the same in every request to this upstream under `key`."""
     url = config.base_url
     host = f"[{url.host}]" if ":" in url.host else url.host
     if url.port != DEFAULT_PORTS[url.scheme]:
         host += f":{url.port}"
     fields = field(b"host", host.encode())
-    for key in config.keys:
-        fields += field(b"authorization", b"Bearer " + key.reveal().encode())
+    if key:
+        fields += field(b"authorization", b"Bearer " + key)
     # identity: a compressed event stream could not be relayed event by event.
     return fields + b"content-type: application/json\r\naccept-encoding: identity\r\n"
 
@@ -130,7 +155,13 @@ def passed_back(head: ResponseHead) -> bytes:
 
 
 def retry_after(head: ResponseHead, wall: float) -> int | None:
-    """Return how long the provider asks to wait: whole seconds, 1 to MAX_RETRY_AFTER.
+    """Return how long a client is told to wait: whole seconds, 1 to MAX_RETRY_AFTER."""
+    seconds = asked_delay(head, wall)
+    return None if seconds is None else min(MAX_RETRY_AFTER, max(1, round(seconds)))
+
+
+def asked_delay(head: ResponseHead, wall: float) -> float | None:
+    """Return how many seconds the provider asks to wait; below 0 if that is over.
 
     All three forms are read: retry-after-ms, seconds, and a date against `wall`.
     """
@@ -143,4 +174,4 @@ def retry_after(head: ResponseHead, wall: float) -> int | None:
     elif delay:
         with contextlib.suppress(ValueError, OverflowError):
             seconds = parsedate_to_datetime(delay.decode("latin-1")).timestamp() - wall
-    return None if seconds is None else min(MAX_RETRY_AFTER, max(1, round(seconds)))
+    return seconds

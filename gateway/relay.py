@@ -1,18 +1,21 @@
 """The one story: ask the provider, pass on what it says, settle.
 
 A job is one request on its way.  It runs in a task whose every way out closes its
-exchange and then settles, once, whatever happened.  Nothing is repeated once a byte of
-an answer was seen.
+exchange and then settles, once, whatever happened.  A try that fails before a reader
+has an event of its answer may be followed by another (`attempts.py`).
 
     unary.py    the whole answer is collected, so a broken one is a 502, not half an answer
     stream.py   the answer's events go into a log, whose readers answer the client
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Any, Protocol
 
+import msgspec
+
+from gateway.attempts import Attempts, Target, Targets
 from gateway.chat import Usage
 from gateway.desk import Desk
 from gateway.errors import (
@@ -26,10 +29,11 @@ from gateway.errors import (
     UpstreamTimeout,
 )
 from gateway.exchange import Exchange
-from gateway.guard import ResponseHead
+from gateway.guard import RequestHead, ResponseHead
 from gateway.host import Request
+from gateway.keyring import Key
 from gateway.logs import RequestRecord
-from gateway.provider import Provider, passed_back, retry_after
+from gateway.provider import asked_delay, passed_back, retry_after
 
 
 # Bytes of a provider's error page; nobody reads more of it.
@@ -46,36 +50,20 @@ class Stage(Enum):
     STREAMING = "streaming"
 
 
-class Order:
+class Order(msgspec.Struct, kw_only=True):
     """What a route wants of the relay."""
 
-    __slots__ = (
-        "asked", "grace", "model", "patience", "provider", "route", "subject", "wants_usage",
-        "wire",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        *,
-        route: str,
-        asked: str,
-        model: str,
-        provider: Provider,
-        wants_usage: bool,
-        wire: bytes,
-        subject: str = "",
-        grace: float | None = 0.0,
-        patience: float = 0.0,
-    ) -> None:
-        self.route = route  # a label
-        self.asked = asked  # the model as the client calls it, for the log
-        self.model = model  # a label: the configured name
-        self.provider = provider
-        self.wants_usage = wants_usage  # the client asked for the usage chunk itself
-        self.wire = wire  # the whole request for the provider
-        self.subject = subject  # who asks, and may read the log
-        self.grace = grace  # as hub.Live has it
-        self.patience = patience
+    route: str  # a label
+    asked: str  # the model as the client calls it, for the log
+    model: str  # a label: the configured name
+    targets: Targets  # where that is
+    wants_usage: bool  # the client asked for the usage chunk itself
+    write: Callable[[Target, Key], bytes]  # makes the whole request for a provider
+    head: RequestHead  # of the client's request
+    sticky: bytes = b""  # requests of one word go to one target
+    subject: str = ""  # who asks, and may read the log
+    grace: float | None = 0.0  # as hub.Live has it
+    patience: float = 0.0
 
 
 class Receipt(Protocol):
@@ -98,10 +86,9 @@ class Job:
     """One request on its way to a provider and back."""
 
     __slots__ = (
-        "_asked", "_desk", "_end", "_error", "_exchange", "_fields", "_first", "_model",
-        "_overhead",
-        "_path", "_provider", "_received", "_reply", "_route", "_running", "_stopped", "_task",
-        "_usage", "_wire", "client",
+        "_asked", "_attempts", "_desk", "_end", "_error", "_exchange", "_fields", "_first",
+        "_model", "_overhead", "_path", "_provider", "_received", "_reply", "_route", "_running",
+        "_since", "_stopped", "_task", "_usage", "client",
     )  # fmt: skip
 
     def __init__(self, desk: Desk, order: Order, request: Request, reply: Receipt) -> None:
@@ -111,10 +98,11 @@ class Job:
         self._asked = order.asked
         self._model = order.model
         self._path = request.head.path
-        self._provider = order.provider
         self._reply = reply
-        self._received = request.received
-        self._exchange = Exchange(order.provider, desk.loop, desk.clock)
+        self._received = self._since = request.received
+        self._attempts = Attempts(desk, order)
+        self._provider = self._attempts.target.provider
+        self._exchange = Exchange(self._provider, desk.loop, desk.clock)
         self._fields = b""  # of the provider's answer, for the client
         self._overhead = 0.0  # seconds we added, so far
         self._first = 0.0  # when the answer, or its first event, was here
@@ -123,13 +111,11 @@ class Job:
         self._error = ""  # what went wrong, for the log line
         self._stopped: GatewayError | None = None  # why we ended it ourselves
         self._running = False  # its task has begun
-        self._wire = order.wire  # until it begins
 
     def begin(self) -> None:
         """Start; from here on the job looks after itself."""
-        wire, self._wire = self._wire, b""
         self._desk.jobs.add(self)
-        self._task = self._desk.loop.create_task(self._run(wire))
+        self._task = self._desk.loop.create_task(self._run())
 
     @property
     def stage(self) -> Stage:
@@ -173,28 +159,65 @@ class Job:
 
     # The story.
 
-    async def _run(self, wire: bytes) -> None:
+    async def _run(self) -> None:
         self._running = True
-        exchange = self._exchange
         error: Exception | None = None
         try:
-            head = await exchange.ask(wire)
-            del wire  # a stream lives for minutes, and a request may be 20 MB
-            self._overhead = exchange.sent - self._received - exchange.waited
-            self._desk.metrics.overhead_request.observe(self._overhead)
-            self._fields = passed_back(head)
-            if head.status != 200:
-                await self._refused(head)
-            receiving = self._receive(head)
-            del head  # some KB of fields, likewise
-            await receiving
+            while (delay := await self._try()) is not None:
+                await self._renew(delay)
         except asyncio.CancelledError:
             error = self._stopped
         except Exception as caught:
             error = caught
         finally:
-            exchange.close()
+            self._exchange.close()
         self._settle(error)
+
+    async def _try(self) -> float | None:
+        """Ask one provider; return None once all is received, or the seconds until another try."""
+        attempts, exchange = self._attempts, self._exchange
+        try:
+            head = await exchange.ask(attempts.wire())
+            self._overhead = exchange.sent - self._since - exchange.waited
+            self._desk.metrics.overhead_request.observe(self._overhead)
+            self._fields = passed_back(head)
+            if head.status != 200:
+                await self._refused(head)
+            receiving = self._receive(head)
+            del head  # some KB of fields; a stream lives for minutes
+            await receiving
+        except GatewayError as error:
+            delay = attempts.failed(error, self._received)
+            if delay is None:
+                raise attempts.last_word(error) from None
+            if isinstance(error, UpstreamError):
+                self._desk.metrics.upstream_error(self._provider.name, error.kind)
+            return delay
+        attempts.succeeded()
+        return None
+
+    async def _renew(self, delay: float) -> None:
+        """Forget a try that failed; when the time of the next has come, be ready for it."""
+        desk, began = self._desk, self._exchange.began
+        self._exchange.close()
+        self._count_exchange()
+        self._fields, self._overhead = b"", 0.0
+        self._provider = self._attempts.target.provider
+        self._exchange = Exchange(self._provider, desk.loop, desk.clock, began)
+        if delay:
+            await self._pause(delay)
+        self._since = desk.clock()
+        if self._attempts.history is not None:
+            desk.metrics.retried(self._attempts.history.cause)
+
+    async def _pause(self, delay: float) -> None:
+        # Not asyncio.sleep: the desk has the clock that counts.
+        over = self._desk.loop.create_future()
+        timer = self._desk.loop.call_later(delay, over.set_result, None)
+        try:
+            await over
+        finally:
+            timer.cancel()
 
     def _interrupt(self) -> None:
         self._exchange.close()
@@ -212,12 +235,16 @@ class Job:
             raise UpstreamProtocolError(f"the upstream answered {head.status}", kind="status")
         body = self._provider.redacted(await self._exchange.collect(head, MAX_ERROR))
         error = UpstreamAnswer(head.status, head.get(b"content-type") or b"text/plain", body)
-        error.retry_after = retry_after(head, self._desk.wall())
+        wall = self._desk.wall()
+        error.retry_after, error.delay = retry_after(head, wall), asked_delay(head, wall)
+        error.final = head.get(b"x-should-retry") == b"false"
         raise error
 
     def _settle(self, error: Exception | None) -> None:
         """Tell the client of a failure; count and log the request.  Runs once."""
         self._desk.jobs.discard(self)
+        if not self._attempts.told:
+            self._attempts.close()
         try:
             if error is not None:
                 self._fail(error)
@@ -231,8 +258,9 @@ class Job:
             self._desk.log.crash(error)
             error = GatewayError("internal error")
         self._end = self._end or reason_of(error)
-        if self._exchange.retried and not isinstance(error, UpstreamAnswer):
-            self._fields += b"x-should-retry: false\r\n"  # ours is spent
+        stale = self._exchange.retried and not isinstance(error, UpstreamAnswer)
+        if self._attempts.spent or stale:
+            self._fields = _last(self._fields)
         self._error = error.message
         self._failed(error)
 
@@ -243,14 +271,19 @@ class Job:
         desk.metrics.request(self._route, self._model, name, status, duration)
         desk.metrics.ended(self._end)
         usage = desk.metrics.tokens(self._model, self._usage) if self._usage else None
-        if self._exchange.waited:
-            desk.metrics.upstream(name).pool_wait.observe(self._exchange.waited)
-        if self._exchange.retried:
-            desk.metrics.retried()
+        self._count_exchange()
         desk.log.request(self._record(status, duration, usage))
+
+    def _count_exchange(self) -> None:
+        exchange = self._exchange
+        if exchange.waited:
+            self._provider.metrics.pool_wait.observe(exchange.waited)
+        if exchange.retried:
+            self._desk.metrics.retried("stale")
 
     def _record(self, status: int, duration: float, usage: Usage | None) -> RequestRecord:
         events, size = self._delivered()
+        history = self._attempts.history
         return RequestRecord(
             request_id=self._reply.request_id,
             client=self.client,
@@ -259,6 +292,7 @@ class Job:
             path=self._path,
             model=self._asked,
             upstream=self._provider.name,
+            retries=history.retries if history is not None else 0,
             status=status,
             end=self._end,
             ttft=self._first - self._received if events else None,
@@ -277,10 +311,19 @@ class Job:
             return self._fields
         ours = self._overhead * 1000
         theirs = ((self._first or self._desk.clock()) - self._exchange.sent) * 1000
-        return self._fields + (
+        # A heartbeat may begin an answer before it is sure whose it will be.
+        named = self._provider.named if self._first or self._error else b""
+        return self._fields + named + (
             b"headgate-overhead-ms: %.3f\r\nserver-timing: gateway;dur=%.3f, upstream;dur=%.3f\r\n"
             % (ours, ours, theirs)
         )
+
+
+def _last(fields: bytes) -> bytes:
+    """Return the fields of an answer with the word that there is no use in repeating: we did."""
+    ours = b"x-should-retry: "
+    kept = [line for line in fields.splitlines(keepends=True) if not line.startswith(ours)]
+    return b"".join(kept) + ours + b"false\r\n"
 
 
 def reason_of(error: GatewayError) -> str:

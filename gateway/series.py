@@ -46,6 +46,7 @@ ENDINGS = (
     "shutdown",
 )
 STAGES = ("queued", "waiting", "streaming")  # of a job, when its client left
+CAUSES = ("stale", "connect", "cut", "timeout", "status", "key", "full")  # of another try
 RESUMES = ("recovered", "gone", "ended")
 OVERHEAD_PHASES = ("request", "first_event", "event")
 TRANSPORTS = ("sse", "eventsource", "durable", "long_poll", "chat_events", "websocket")
@@ -89,6 +90,7 @@ RAISED_KINDS = (
     "status_4xx",
     "status_5xx",
     "tls",
+    "tls_timeout",
     "total_timeout",
     "truncated",
 )
@@ -132,9 +134,9 @@ COUNTED = {
         "configuration; *_timeout: the provider is slow, or the limit is short.",
     ),
     "retries_total": Spec(
-        (),
-        "Requests sent again because a kept-alive connection had died unnoticed.  When it grows "
-        "with the requests, the upstream closes idle connections sooner than we expect.",
+        ("cause",),
+        "Requests sent once more, to the same upstream or another, by what had failed.  When stale "
+        "grows with the requests, the upstream closes idle connections sooner than we expect.",
     ),
     "tokens_total": Spec(
         ("model", "type"),
@@ -188,6 +190,15 @@ WATCHED = {
     "pool_connections": Spec(
         ("upstream", "state"),
         "Connections to the upstream.  When active stays at max_connections, requests wait.",
+    ),
+    "breaker_state": Spec(
+        ("upstream",),
+        "Whether the upstream is asked: 0 yes, 1 it fails and is left alone, 2 one request went to "
+        "see.  Above 0 for long: look at upstream_errors_total.",
+    ),
+    "upstream_keys_out": Spec(
+        ("upstream",),
+        "Keys that the upstream refuses (401, 402, 403).  Above 0: replace them, or pay the bill.",
     ),
     "pool_waiters": Spec(
         ("upstream",), "Requests that wait for a connection to the upstream.  Should be 0."

@@ -248,6 +248,9 @@ class Server:
         watch("connections_open", lambda: {("public",): len(public), ("admin",): len(admin)})
         watch("pool_connections", self._pool_connections)
         watch("pool_waiters", self._pool_waiters)
+        providers = self.providers.items()
+        watch("breaker_state", lambda: {(n,): p.breaker.state.value for n, p in providers})
+        watch("upstream_keys_out", lambda: {(n,): p.keys.out for n, p in providers})
         watch("loop_lag_seconds", lambda: self._lag)
         hub = self._hub
         watch("log_bytes", lambda: hub.held)

@@ -21,6 +21,7 @@ from gateway.units import (
     Secret,
     Segment,
     Size,
+    Sticky,
     Tcp,
     Timeout,
     Url,
@@ -32,6 +33,10 @@ WILDCARD_LABEL = "other"
 
 # One event of a provider may be as large: a store of less would hold no log that matters.
 LEAST_STORE = Size(1024 * 1024)
+
+# Choosing and redacting look at each.
+MOST_KEYS = 100
+MOST_TARGETS = 100
 
 # What is wrong with a public listener while no key is configured, and what to do.
 OPEN_TO_OTHERS = (
@@ -80,8 +85,10 @@ class Cors(msgspec.Struct, frozen=True):
 class Timeouts(msgspec.Struct, frozen=True):
     """The waits of one exchange with an upstream, in seconds."""
 
-    # TCP and TLS handshakes round the world take below 1 s; 5 s outlive two lost SYNs (1 s + 2 s).
+    # Name and TCP: round the world below 1 s; 5 s outlive two lost SYNs (1 s + 2 s).
     connect: Timeout = Timeout(5)
+    # The handshake is two more round trips, and as many packets to lose.
+    tls: Timeout = Timeout(5)
     # Reasoning models may think for more than a minute before their first event.
     first_event: Timeout = Timeout(120)
     # Between events, for the same reason: thinking may also come amid an answer.
@@ -98,7 +105,7 @@ class Upstream(msgspec.Struct, frozen=True):
     # What most providers and all model servers speak.
     dialect: Literal["openai"] = "openai"
     # None: a model server on one's own network often wants no key.
-    keys: Annotated[tuple[Secret, ...], Meta(max_length=1)] = ()
+    keys: Annotated[tuple[Secret, ...], Meta(max_length=MOST_KEYS)] = ()
     timeouts: Timeouts = Timeouts()
     # A stream holds its connection: 1000 at once are many for one provider, and few against
     # the worker's file descriptors.  No address has more ports than 65535.
@@ -113,15 +120,31 @@ class Target(msgspec.Struct, frozen=True):
     upstream: Name
     # None: the name that the client asked for.
     model: Name | None = None
+    # Shares of 1: as many targets as there are share evenly.
+    weight: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
+    # Lower first; the others only when none of these can be used.
+    priority: Annotated[int, Meta(ge=1, le=1000)] = 1
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """How often a request is sent until an answer begins, and how soon."""
+
+    # In all; as SDKs do.
+    attempts: Annotated[int, Meta(ge=1, le=10)] = 3
+    # Before the same upstream is asked again; doubled each time, then drawn between 0 and this.
+    backoff: Timeout = Timeout(0.5)
 
 
 class Model(msgspec.Struct, frozen=True):
     """A table [models.NAME]; `name` is fit for a metric label: "other" for [models."*"]."""
 
     name: str
-    targets: Annotated[tuple[Target, ...], Meta(min_length=1, max_length=1)]
+    targets: Annotated[tuple[Target, ...], Meta(min_length=1, max_length=MOST_TARGETS)]
     # Seconds of grace; None: what the way of asking implies.
     on_disconnect: Grace | None = None
+    retry: Retry = Retry()
+    # None: each request is drawn for itself.
+    sticky: Sticky | None = None
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -163,7 +186,3 @@ class Config(msgspec.Struct, frozen=True):
     keys: tuple[Key, ...]  # none: whoever can connect may call
     channels: dict[str, Channel]
     warnings: tuple[str, ...]  # allowed, and still likely a mistake: a line each
-
-    def model(self, name: str) -> Model | None:
-        """Return the model that a client means by `name`: its own, else "*", else None."""
-        return self.models.get(name) or self.models.get("*")

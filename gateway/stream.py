@@ -49,7 +49,6 @@ class Stream(Job):
     def __init__(self, desk: Desk, order: Order, request: Request, reply: Receipt) -> None:
         super().__init__(desk, order, request, reply)
         self._clock = desk.clock
-        self._metrics = desk.metrics.for_target(order.model, order.provider.name)
         self._strip_usage = not order.wants_usage
         self._parser: EventParser | None = None  # once there is a good head
         self._outcome: asyncio.Future[None] = desk.loop.create_future()
@@ -112,6 +111,7 @@ class Stream(Job):
         media = head.get(b"content-type").partition(b";")[0].strip().lower()
         if media != b"text/event-stream":
             raise UpstreamProtocolError("the upstream did not answer with events", kind="media")
+        self._metrics = self._attempts.target.metrics
         parser = self._parser = EventParser(
             head.framing,
             strip_usage=self._strip_usage,
@@ -132,6 +132,11 @@ class Stream(Job):
         self._exchange.deliver(self._tap)
         return self._outcome
 
+    async def _renew(self, delay: float) -> None:
+        self._parser = self._tap = None
+        self._outcome = self._desk.loop.create_future()
+        await super()._renew(delay)
+
     def _attend(self, batch: Batch | None, now: float) -> None:
         """Take what the tap does not let pass: the first event, and any kind of end."""
         parser, tap = self._parser, self._tap
@@ -147,6 +152,7 @@ class Stream(Job):
     def _begins(self, now: float) -> None:
         """Note the first event: from here on the answer cannot be taken back."""
         self._first = now
+        self._attempts.answered()
         self._metrics.ttft.observe(now - self._received)
 
     def _judge(self, parser: EventParser, batch: Batch | None, now: float) -> None:
@@ -189,6 +195,7 @@ class Stream(Job):
             return
         # Its event is in the log: the client needs no other.
         self._error = error.message
+        self._attempts.failed(error, self._received)
         self._desk.metrics.upstream_error(self._provider.name, error.kind)
         self._close(State.FAILED, "upstream_error")
 

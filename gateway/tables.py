@@ -22,6 +22,7 @@ from gateway.settings import (
     Channel,
     Model,
     Retain,
+    Retry,
     Target,
     Timeouts,
     Upstream,
@@ -38,6 +39,7 @@ from gateway.units import (
     Secret,
     Segment,
     Size,
+    Sticky,
     Timeout,
     Url,
 )
@@ -46,12 +48,11 @@ from gateway.units import (
 # What an error shows of a text: enough to find it in the file by.
 SHOWN_LIMIT = 60
 
-_LATER_KEYS = {"weight", "priority"}
-
 # The tables inside of tables.
 _INNER: dict[tuple[object, str], type[msgspec.Struct]] = {
     (Upstream, "timeouts"): Timeouts,
     (Model, "targets"): Target,
+    (Model, "retry"): Retry,
     (Channel, "retain"): Retain,
 }
 
@@ -65,11 +66,14 @@ _EXPECTED = {
     "origins": 'an array of origins such as ["https://app.example.com"]',
     "base_url": 'a URL such as "https://api.openai.com/v1"',
     "dialect": '"openai" (others are not yet supported)',
-    "keys": 'an array of one key such as ["${OPENAI_API_KEY}"] (more are not yet supported)',
+    "keys": 'an array of keys such as ["${OPENAI_API_KEY}"]',
     "timeouts": 'a table such as { connect = "5s", total = "1h" }',
     "max_connections": "an integer from 1 to 65535",
-    "targets": 'an array of one target such as [{ upstream = "openai" }] '
-    "(more are not yet supported)",
+    "targets": 'an array of targets such as [{ upstream = "openai" }]',
+    "weight": "an integer from 1 to 1000000",
+    "priority": "an integer from 1 to 1000",
+    "retry": 'a table such as { attempts = 3, backoff = "500ms" }',
+    "attempts": "an integer from 1 to 10",
     "upstream": "the name of an upstream",
     "key": 'a key such as "${credential:web_key}"',
     "subject": 'a name for those who hold the key, such as "web"',
@@ -155,8 +159,6 @@ def _check_key(key: str, value: object, kind: type[msgspec.Struct], path: str) -
     if key in known:
         return
     path = f"{path}.{_key(key)}"
-    if kind is Target and key in _LATER_KEYS:
-        raise Fault(path, "not yet supported")
     if kind is Model and isinstance(value, dict):
         raise Fault(path, "unknown key; a model name with a dot stands in quotes")
     raise Fault(path, f"unknown key; {nearest(key, known)}")
@@ -183,6 +185,7 @@ _READERS: dict[type, Callable[[str], object]] = {
     Secret: units.secret,
     Segment: units.segment,
     Size: units.size,
+    Sticky: units.sticky,
     Timeout: units.timeout,
     Url: units.url,
 }

@@ -108,6 +108,12 @@ class Origin(str):
     __slots__ = ()
 
 
+class Sticky(str):
+    """What ties requests to one target: "user", or the name of a field in lower case."""
+
+    __slots__ = ()
+
+
 class ReadableFile(str):
     """The path of a file that could be opened when the configuration was read."""
 
@@ -278,6 +284,20 @@ def origin(text: str) -> Origin:
         return Origin(bare)
     port = _port(match["port"], lowest=1)
     return Origin(bare if port == _DEFAULT_PORT.get(scheme) else f"{bare}:{port}")
+
+
+def sticky(text: str) -> Sticky:
+    """Return "user" as it is, and of "header:NAME" the name in lower case.
+
+    Raises:
+        ConfigError: another form.
+    """
+    if text == "user":
+        return Sticky(text)
+    word, _, field = text.partition(":")
+    if word != "header" or not _COOKIE.fullmatch(field):
+        raise ConfigError('expected "user", or "header:NAME" with the name of a field')
+    return Sticky(text.lower())
 
 
 def readable_file(text: str) -> ReadableFile:

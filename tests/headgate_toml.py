@@ -19,7 +19,7 @@ targets = [{ upstream = "openai" }]
 """
 
 # What is said where targets are expected.
-TARGETS = 'an array of one target such as [{ upstream = "openai" }] (more are not yet supported)'
+TARGETS = 'an array of targets such as [{ upstream = "openai" }]'
 
 
 def parse(text, env=ENV):

@@ -24,15 +24,20 @@ def chunk(data: bytes) -> bytes:
 class Scripted:
     """`async with Scripted(step, …) as provider`: every request gets these steps as its answer.
 
-    The connection stays open behind them, unless `closes`.
+    The connection stays open behind them, unless `closes`.  With `then`, these are the steps
+    of every request but the first.
     """
 
-    def __init__(self, *steps: Step, closes: bool = False) -> None:
+    def __init__(
+        self, *steps: Step, closes: bool = False, then: tuple[Step, ...] | None = None
+    ) -> None:
         self.url = ""
         self.connections = 0
         self.requests = 0
         self.asked = asyncio.Event()  # a request is here
+        self.heads: list[bytes] = []  # of the requests
         self._steps = steps
+        self._then = then
         self._closes = closes
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -77,10 +82,12 @@ class Scripted:
         while left:  # and keep none of it
             left -= len(await reader.readexactly(min(left, 65536)))
         self.requests += 1
+        self.heads.append(head)
         self.asked.set()
 
     async def _answer(self, writer: asyncio.StreamWriter) -> None:
-        for step in self._steps:
+        steps = self._steps if self._then is None or self.requests == 1 else self._then
+        for step in steps:
             if isinstance(step, asyncio.Event):
                 await step.wait()
             else:

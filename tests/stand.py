@@ -29,10 +29,27 @@ keys = ["sk-upstream-canary"]
 
 [models.alias]
 targets = [{{ upstream = "mock", model = "real-name" }}]
+retry.attempts = 1
 
 [models."*"]
 targets = [{{ upstream = "mock" }}]
+retry.attempts = 1
 """
+
+PAIR = """
+[upstreams.backup]
+base_url = "{url}/v1"
+keys = ["sk-backup-canary"]
+
+[models.pair]
+targets = [{{ upstream = "mock" }}, {{ upstream = "backup", model = "its-name", priority = 2 }}]
+{model}
+"""
+
+
+def pair(url: str, model: str = "") -> str:
+    """Return tables with a second upstream, and a model `pair` that falls back on it."""
+    return PAIR.format(url=url, model=model)
 
 
 class Stand:

@@ -207,7 +207,7 @@ def test_a_file_may_be_as_large_as_the_limit(tmp_path):
     path = tmp_path / "headgate.toml"
     path.write_text((UPSTREAM + MODEL + "#").ljust(config.CONFIG_LIMIT, "x"))
 
-    assert config.load(path, {}).model("any")
+    assert config.load(path, {}).models["*"]
 
 
 def test_a_file_is_loaded_under_its_own_name(tmp_path):
@@ -264,6 +264,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(
 KNOWN = ["listen", "workers", "drain", "base_url", "keys", "timeouts", "idle", "max_connections"]
 KNOWN += ["store", "retain", "max_bytes", "long_poll", "origins", "cookie", "key", "subject"]
 KNOWN += ["models", "welcome", "periodic", "entries", "bytes", "age", "allow_query_keys"]
+KNOWN += ["retry", "attempts", "backoff", "sticky", "weight", "priority"]
 KNOWN += ["ca_file", "targets", "upstream", "model", "on_disconnect", "log_format", "admin", "name"]
 JUNK = st.recursive(
     TEXTS | st.integers() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False),

@@ -38,7 +38,8 @@ def resolver(*addresses):
 
 
 def dialer(
-    port, *addresses, host=SECRET_HOST, tls=None, timeout=5.0, connected=LOST, loop=None
+    port, *addresses, host=SECRET_HOST, tls=None, timeout=5.0, handshake=5.0, connected=LOST,
+    loop=None,
 ):
     return Dialer(
         "mock",
@@ -46,6 +47,7 @@ def dialer(
         port,
         tls=tls,
         timeout=timeout,
+        tls_timeout=handshake,
         resolver=resolver(*addresses),
         loop=loop or asyncio.get_running_loop(),
         on_connected=connected,
@@ -230,12 +232,32 @@ async def test_a_peer_that_answers_no_syn_runs_into_the_timeout():
         assert await refusal(dialer(port, "127.0.0.1", timeout=0.05)) == "connect_timeout"
 
 
-async def test_a_handshake_that_never_ends_runs_into_the_timeout(authority):
+async def test_a_handshake_that_never_ends_runs_into_a_timeout_of_its_own(authority):
     async def say_nothing(reader, writer):
         await reader.read()
 
     async with listening(say_nothing) as port:
         tls = tls_context("u", authority.ca_file)
+        dial = dialer(port, "127.0.0.1", tls=tls, handshake=0.05)
+        assert await refusal(dial) == "tls_timeout"
+
+
+async def test_small_writes_leave_at_once_over_tls_too(authority):
+    mock = MockProvider()
+    await mock.start(ssl=authority.server(SECRET_HOST))
+    tls = tls_context("u", authority.ca_file)
+    connection = await dialer(mock.port, "127.0.0.1", tls=tls)(LOST)
+    sock = connection._transport.get_extra_info("socket")
+
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+    connection.abort()
+    await mock.close()
+
+
+async def test_a_peer_that_answers_no_syn_runs_into_the_timeout_also_before_tls(authority):
+    tls = tls_context("u", authority.ca_file)
+    async with deaf_port() as port:
         dial = dialer(port, "127.0.0.1", tls=tls, timeout=0.05)
         assert await refusal(dial) == "connect_timeout"
 

@@ -197,7 +197,7 @@ async def test_a_connection_that_proves_stale_over_a_real_socket_is_replaced(str
 
     assert answer.status == 200
     assert [request.reused for request in stand.mock.requests] == [False, True, False]
-    assert metrics["headgate_retries_total"] == 1
+    assert metrics['headgate_retries_total{cause="stale"}'] == 1
 
 
 async def test_a_peer_that_hangs_up_as_soon_as_it_is_connected_is_unavailable():

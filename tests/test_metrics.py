@@ -53,7 +53,7 @@ COUNTS = {
         lambda m: m.upstream_error("openai", "dns"),
         'upstream_errors_total{kind="dns",upstream="openai"}',
     ),
-    "a retry": (lambda m: m.retried(), "retries_total"),
+    "a retry": (lambda m: m.retried("stale"), 'retries_total{cause="stale"}'),
     "a refusal": (lambda m: m.rejected(431), 'http_rejects_total{status="431"}'),
     "a token": (
         lambda m: m.tokens("mini", {"prompt_tokens": 1}),
@@ -88,7 +88,7 @@ def test_active_streams_return_to_zero():
         'streams_ended_total{reason="finished"}',
         'client_disconnects_total{phase="queued"}',
         'streams_active{transport="sse"}',
-        "retries_total",
+        'retries_total{cause="cut"}',
     ],
 )
 def test_what_has_not_happened_is_zero(series):
@@ -175,6 +175,7 @@ def use_everything(figures, name):
     figures.stream_started(name)
     figures.disconnect(name)
     figures.resumed(name)
+    figures.retried(name)
     figures.upstream_error(name, name)
     figures.tokens(name, {"prompt_tokens": 1, "completion_tokens": 1})
     figures.watch("pool_waiters", lambda: {(name,): 1})

@@ -2,15 +2,18 @@
 
 import pytest
 
+from gateway.breaker import FIRST_REST, LIMIT
 from gateway.guard import RequestHead, ResponseHead, read_request
+from gateway.keyring import Key
 from gateway.metrics import Metrics
-from gateway.provider import MAX_RETRY_AFTER, Provider, passed_back, retry_after
+from gateway.provider import MAX_RETRY_AFTER, QUEUE_WAIT, Provider, passed_back, retry_after
 from gateway.resolver import Resolver
 from gateway.settings import Upstream
 from gateway.units import Secret, Url
 from tests.fakes import FakeLoop
 
 
+KEY = Key(b"sk-ours")
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 
 
@@ -37,7 +40,7 @@ def sent(raw):
 
 
 def test_a_request_is_written_whole_and_in_order():
-    raw = provider().request(b"/chat/completions", asked(), b"{}", stream=True)
+    raw = provider().request(b"/chat/completions", asked(), b"{}", stream=True, key=KEY)
 
     assert raw == (
         b"POST /v1/chat/completions HTTP/1.1\r\n"
@@ -53,7 +56,8 @@ def test_a_request_is_written_whole_and_in_order():
 
 
 def test_what_we_write_passes_our_own_guard():
-    raw = provider(host="::1", port=8000).request(b"/embeddings", asked(), b"{}", stream=False)
+    ours = provider(host="::1", port=8000)
+    raw = ours.request(b"/embeddings", asked(), b"{}", stream=False, key=KEY)
     head = read_request(raw[:-2])
 
     assert head.path == "/v1/embeddings"
@@ -75,19 +79,21 @@ HOSTS = {
 
 @pytest.mark.parametrize(("url", "host"), HOSTS.items())
 def test_the_host_field_names_a_port_only_if_it_is_not_the_schemes(url, host):
-    _, fields, _ = sent(provider(*url).request(b"/x", asked(), b"", stream=False))
+    _, fields, _ = sent(provider(*url).request(b"/x", asked(), b"", stream=False, key=KEY))
 
     assert fields[0] == (b"host", host)
 
 
 def test_a_base_url_without_a_path_adds_none():
-    start, *_ = sent(provider(path="").request(b"/x", asked(), b"", stream=False))
+    start, *_ = sent(provider(path="").request(b"/x", asked(), b"", stream=False, key=KEY))
 
     assert start == b"POST /x HTTP/1.1"
 
 
 def test_without_a_key_there_is_no_authorization():
-    raw = provider(keys=()).request(b"/x", asked((b"authorization", b"x")), b"", stream=False)
+    ours = provider(keys=())
+    head = asked((b"authorization", b"x"))
+    raw = ours.request(b"/x", head, b"", stream=False, key=ours.keys.pick(NOW))
 
     assert b"authorization" not in raw
 
@@ -102,7 +108,7 @@ def test_only_a_providers_own_fields_go_through_all_lines_of_them():
         (b"anthropic-beta", b"tools"),
         (b"idempotency-key", b"k\t1"),
     ]
-    _, got, _ = sent(provider().request(b"/x", asked(*fields), b"", stream=False))
+    _, got, _ = sent(provider().request(b"/x", asked(*fields), b"", stream=False, key=KEY))
 
     assert [field for field in got if field in fields] == fields
     assert len(got) == 6 + len(fields)
@@ -119,10 +125,10 @@ WITHHELD = [
 
 @pytest.mark.parametrize("name", WITHHELD)
 def test_a_clients_other_fields_stay_with_us(name):
-    raw = provider().request(b"/x", asked((name, b"canary")), b"", stream=False)
+    raw = provider().request(b"/x", asked((name, b"canary")), b"", stream=False, key=KEY)
 
     assert b"canary" not in raw
-    assert raw == provider().request(b"/x", asked(), b"", stream=False)
+    assert raw == provider().request(b"/x", asked(), b"", stream=False, key=KEY)
 
 
 PASSED_BACK = [
@@ -194,3 +200,44 @@ def test_a_provider_says_how_long_to_wait_in_three_forms(fields, seconds):
 
 def test_the_pool_has_the_limit_of_the_configuration():
     assert provider().pool.limit == 1000
+
+
+def test_the_request_bears_the_key_that_was_picked_and_no_other():
+    ours = provider(keys=("sk-one", "sk-two"))
+    _, fields, _ = sent(ours.request(b"/x", asked(), b"", stream=False, key=Key(b"sk-two")))
+
+    assert [value for name, value in fields if name == b"authorization"] == [b"Bearer sk-two"]
+
+
+def test_none_of_our_keys_is_passed_on_not_even_one_that_begins_like_another():
+    ours = provider(keys=("sk-a", "sk-a-long", "sk-b"))
+
+    assert ours.redacted(b"sk-a-long, sk-a and sk-b") == b"***, *** and ***"
+    assert ours.redacted_error({"message": "sk-a-long", "code": 7}) == {"message": "***", "code": 7}
+
+
+def test_an_upstream_waits_for_its_breaker_and_for_its_keys():
+    ours = provider(keys=("sk-one",))
+    assert ours.wait(NOW) == 0
+
+    ours.keys.limited(ours.keys.pick(NOW), 3.0, NOW)
+    assert ours.wait(NOW) == 3.0
+    for _ in range(LIMIT):
+        ours.breaker.failed(NOW)
+    assert ours.wait(NOW) == FIRST_REST
+
+
+def test_an_upstream_without_a_free_connection_waits():
+    ours = provider()
+    ours.pool.active = 1000
+    assert ours.wait(NOW) == QUEUE_WAIT
+
+    ours.pool.idle = ["one"]
+    assert ours.wait(NOW) == 0
+
+
+def test_requests_that_wait_for_a_connection_are_load_too():
+    ours = provider()
+    ours.pool.active, ours.pool.waiters = 3, dict.fromkeys("ab")
+
+    assert ours.load == 5

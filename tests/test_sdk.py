@@ -129,7 +129,7 @@ async def test_embeddings_completions_and_models():
 
 ERRORS = {
     "400": openai.BadRequestError,
-    "401": openai.AuthenticationError,
+    "401": openai.InternalServerError,  # our key, not the client's
     "429": openai.RateLimitError,
     "500": openai.InternalServerError,
     "refuse": openai.InternalServerError,

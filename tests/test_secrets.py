@@ -12,7 +12,7 @@ ERROR = orjson.dumps({"error": {"message": f"Incorrect API key: {KEY}", "code": 
 SSE = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
 EVENT = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
 SAYS = {
-    "in an error's body": b"HTTP/1.1 401 Unauthorized\r\ncontent-length: %d\r\n\r\n%b"
+    "in an error's body": b"HTTP/1.1 400 Bad Request\r\ncontent-length: %d\r\n\r\n%b"
     % (len(ERROR), ERROR),
     "in the first event": SSE + b"data: " + ERROR + b"\n\n",
     "amid a stream": SSE + EVENT + b"data: " + ERROR + b"\n\n",

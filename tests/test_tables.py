@@ -54,7 +54,7 @@ def test_a_fault_of_the_server_is_told_in_full(line, message):
     assert fault(f"[server]\n{line}\n{UPSTREAM}{MODEL}") == f"[server] {message}"
 
 
-KEYS = 'an array of one key such as ["${OPENAI_API_KEY}"] (more are not yet supported)'
+KEYS = 'an array of keys such as ["${OPENAI_API_KEY}"]'
 TIMEOUTS = 'a table such as { connect = "5s", total = "1h" }'
 
 UPSTREAMS = {
@@ -64,7 +64,7 @@ UPSTREAMS = {
     'dialect = "gemini"': (
         'dialect: expected "openai" (others are not yet supported), found "gemini"'
     ),
-    'keys = ["a", "b"]': f"keys: expected {KEYS}, found an array of 2",
+    f"keys = {['a'] * 101}": f"keys: expected {KEYS}, found an array of 101",
     'keys = "sk-live"': f"keys: expected {KEYS}, found a string",
     "keys = 12345678": f"keys: expected {KEYS}, found an integer",
     "keys = [12345678]": ('keys[0]: expected a key such as "${OPENAI_API_KEY}", found an integer'),
@@ -152,8 +152,8 @@ MODELS = {
     "targets = []": f"targets: expected {TARGETS}, found an array of 0",
     'targets = "openai"': f'targets: expected {TARGETS}, found "openai"',
     'targets = ["openai"]': f'targets[0]: expected {TARGETS}, found "openai"',
-    'targets = [{ upstream = "openai" }, { upstream = "openai" }]': (
-        f"targets: expected {TARGETS}, found an array of 2"
+    f"targets = [{'{ upstream = `openai` },' * 101}]".replace("`", '"'): (
+        f"targets: expected {TARGETS}, found an array of 101"
     ),
     "targets = [{}]": "targets[0].upstream: missing; expected the name of an upstream",
     'targets = [{ upstream = "opneai" }]': (
@@ -162,8 +162,33 @@ MODELS = {
     'targets = [{ upstream = "azure" }]': (
         'targets[0].upstream: unknown upstream "azure"; known are "openai"'
     ),
-    'targets = [{ upstream = "openai", weight = 9 }]': "targets[0].weight: not yet supported",
-    'targets = [{ upstream = "openai", priority = 2 }]': "targets[0].priority: not yet supported",
+    'targets = [{ upstream = "openai", weight = 0 }]': (
+        "targets[0].weight: expected an integer from 1 to 1000000, found 0"
+    ),
+    'targets = [{ upstream = "openai", weight = 0.5 }]': (
+        "targets[0].weight: expected an integer from 1 to 1000000, found 0.5"
+    ),
+    'targets = [{ upstream = "openai", priority = 0 }]': (
+        "targets[0].priority: expected an integer from 1 to 1000, found 0"
+    ),
+    'targets = [{ upstream = "openai" }]\nretry = 3': (
+        'retry: expected a table such as { attempts = 3, backoff = "500ms" }, found 3'
+    ),
+    'targets = [{ upstream = "openai" }]\nretry.attempts = 0': (
+        "retry.attempts: expected an integer from 1 to 10, found 0"
+    ),
+    'targets = [{ upstream = "openai" }]\nretry.backoff = "0s"': (
+        'retry.backoff: expected a duration longer than none, found "0s"'
+    ),
+    'targets = [{ upstream = "openai" }]\nretry.tries = 3': (
+        'retry.tries: unknown key; known are "attempts", "backoff"'
+    ),
+    'targets = [{ upstream = "openai" }]\nsticky = "header:"': (
+        'sticky: expected "user", or "header:NAME" with the name of a field, found "header:"'
+    ),
+    'targets = [{ upstream = "openai" }]\nsticky = "cookie"': (
+        'sticky: expected "user", or "header:NAME" with the name of a field, found "cookie"'
+    ),
     'targets = [{ upstream = "openai", modle = "x" }]': (
         'targets[0].modle: unknown key; did you mean "model"?'
     ),
@@ -183,7 +208,7 @@ MODELS = {
         'on_disconnect: expected "cancel", or "detach:60s" with a duration, found "keep"'
     ),
     'targets = [{ upstream = "openai" }]\nname = "x"': (
-        'name: unknown key; known are "targets", "on_disconnect"'
+        'name: unknown key; known are "targets", "on_disconnect", "retry", "sticky"'
     ),
 }
 
@@ -305,7 +330,7 @@ LEAKS = [
     f'keys = "{SECRET}"',
     f'keys = ["{SECRET} "]',
     f'keys = [["{SECRET}"]]',
-    f'keys = ["{SECRET}", "{SECRET}"]',
+    f'keys = ["{SECRET}", "{SECRET} "]',
     f'keys = ["${{{SECRET}}}"]',
     f'keys = ["${{{SECRET}"]',
     f'keys = ["${{NONE:-{SECRET} }}"]',

@@ -323,3 +323,20 @@ READERS += [units.origin, units.caller_key]
 def test_a_reader_raises_config_errors_and_nothing_else(read, text):
     with contextlib.suppress(ConfigError):
         read(text)
+
+
+STICKY = {"user": "user", "header:X-User": "header:x-user", "header:x_1": "header:x_1"}
+
+
+@pytest.mark.parametrize(("text", "word"), STICKY.items())
+def test_a_word_that_ties_requests_together_is_a_user_or_a_field_of_any_case(text, word):
+    assert units.sticky(text) == word
+
+
+@pytest.mark.parametrize(
+    "text", ["", "User", "header", "header:", "header:a b", "header:a:b", "user:x", "cookie:x"]
+)
+def test_nothing_else_ties_requests_together(text):
+    wanted = 'expected "user", or "header:NAME" with the name of a field'
+
+    assert refusal(units.sticky, text) == wanted
