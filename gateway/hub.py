@@ -126,7 +126,7 @@ class Live:
         """Wake the readers that lag, and keep the log within its bounds."""
         for reader in tuple(self.readers):
             if reader.cursor < self.log.tail:
-                reader.wake()
+                self._wake(reader)
         if self.log.held > LOG_CAP:
             self.bound()
 
@@ -135,7 +135,7 @@ class Live:
         if self.log.close(state, reason, fault):
             self._stop_waiting()
             for reader in tuple(self.readers):  # a reader leaves when it has seen the end
-                reader.wake()
+                self._wake(reader)
             self._hub.closed(self)
 
     def drop(self, reason: str) -> None:
@@ -153,6 +153,14 @@ class Live:
         if over:
             self.drop("expired")
         return over
+
+    def _wake(self, reader: Reader) -> None:
+        """Wake a reader; a defect in one must not end the generation for all the others."""
+        try:
+            reader.wake()
+        except Exception as error:
+            self._hub.on_crash(error)
+            reader.cut()
 
     def follow(self, reader: Reader) -> None:
         """Add a reader; it is woken from now on."""
@@ -227,6 +235,10 @@ class Live:
             self._alarm = None
 
 
+def _raise(error: Exception) -> None:
+    raise error
+
+
 class Hub:
     """The logs by id."""
 
@@ -237,8 +249,10 @@ class Hub:
         retain: float = RETAIN,
         max_bytes: int = ALL_LOGS,
         wall: Callable[[], float] = time.time,
+        on_crash: Callable[[Exception], None] = _raise,
     ) -> None:
         self.loop = loop
+        self.on_crash = on_crash  # a defect of ours, in a reader
         self.wall = wall  # a channel may have a date on which it ends
         self.trims = 0  # how often a log lost its oldest entries
         self.evicted = 0  # closed logs that went before their time

@@ -88,7 +88,8 @@ class Server:
             name: Provider(upstream, resolver=self._resolver, metrics=self._metrics, loop=loop)
             for name, upstream in config.upstreams.items()
         }
-        self._hub = Hub(loop, retain=config.logs.retain, max_bytes=config.logs.max_bytes)
+        logs = config.logs
+        self._hub = Hub(loop, retain=logs.retain, max_bytes=logs.max_bytes, on_crash=log.crash)
         self.desk = Desk(hub=self._hub, metrics=self._metrics, log=log, loop=loop)
         api = self._api = Api(config, self.providers, self.desk)
         limit = connection_limit()

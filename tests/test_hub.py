@@ -92,6 +92,25 @@ def test_what_all_have_read_stays_for_who_comes_later():
     assert late.taken == [b"a", b"b"]
 
 
+def test_a_defect_in_one_reader_costs_the_others_nothing():
+    class Broken(FakeReader):
+        def wake(self) -> None:
+            raise ZeroDivisionError
+
+    scene = Scene()
+    crashes: list[Exception] = []
+    scene.hub.on_crash = crashes.append
+    broken, sound = Broken(scene.live), FakeReader(scene.live)
+
+    scene.publish(b"a")
+    scene.live.close(State.FINISHED, "finished")
+
+    assert sound.taken == [b"a"]
+    assert sound.ends == [State.FINISHED]
+    assert [type(crash) for crash in crashes] == [ZeroDivisionError]
+    assert broken not in scene.live.readers
+
+
 # A log that grows too large.
 
 
