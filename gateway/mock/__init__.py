@@ -1,4 +1,4 @@
-"""A provider of the OpenAI dialect that needs no model, no key and no network.
+"""A provider of the OpenAI and Anthropic dialects that needs no model, no key and no network.
 
 It is the upstream of this project's tests, benches and demo, and misbehaves on
 request: README.md beside this file has every option and every fault.
@@ -7,7 +7,8 @@ It imports nothing of `gateway`, so a mistake there cannot hide in here too.
 
     options    what may be asked for, per request or as a default
     exchange   one request as it came in, and what became of it
-    answers    the words, and the JSON and SSE they are said in
+    answers    the words, and the JSON and SSE of OpenAI they are said in
+    messages   likewise, of Anthropic
     replies    how an answer is framed, paced and ended
     faults     the table of ways to spoil a reply
     routes     request → reply

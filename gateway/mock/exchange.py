@@ -61,6 +61,11 @@ class Exchange:
         self.ended = False  # all was said that was to be said
         self.cancelled = False  # the client left before that
 
+    @property
+    def messages(self) -> bool:
+        """Whether the client speaks the Anthropic dialect."""
+        return self.path.startswith("/v1/messages")
+
     def __repr__(self) -> str:
         fate = "cancelled" if self.cancelled else "ended" if self.ended else "open"
         return f"<{self.method} {self.path} {fate}, {self.tokens} tokens>"

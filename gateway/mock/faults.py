@@ -10,8 +10,10 @@ import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import chain, repeat
 
+from . import messages
 from .answers import DONE, error
 from .exchange import Exchange
+from .messages import STOP, error_event
 from .options import BadOption, Options
 from .replies import EVENT_STREAM, End, Pieces, Reply, error_reply
 
@@ -52,7 +54,8 @@ def _replace(reply: Reply, other: Reply, options: Options) -> None:
 
 def _error(status: int, message: str, kind: str, code: str | None = None) -> Fault:
     def fault(reply: Reply, options: Options, exchange: Exchange) -> None:
-        _replace(reply, error_reply(status, message, kind=kind, code=code), options)
+        said = error_reply(status, message, kind=kind, code=code, messages=exchange.messages)
+        _replace(reply, said, options)
         if status == 429:
             reply.fields["retry-after"] = options.retry_after
 
@@ -176,8 +179,11 @@ def _each(change: Callable[[bytes], bytes]) -> Fault:
     return _events(lambda blocks, at: map(change, blocks))
 
 
-def _but(unwanted: bytes) -> Fault:
-    return _events(lambda blocks, at: (block for block in blocks if unwanted not in block))
+def _but(*unwanted: bytes) -> Fault:
+    """Leave out what has one of these in it: each dialect has its own."""
+    return _events(
+        lambda blocks, at: (b for b in blocks if not any(found in b for found in unwanted))
+    )
 
 
 def _amid(*inserted: bytes) -> Fault:
@@ -202,14 +208,16 @@ def _truncate(reply: Reply, options: Options, exchange: Exchange) -> None:
 
 def _error_at(at: int | None) -> Fault:
     """Tell of an error in the stream after so many events, and end it there without [DONE]."""
-    failure = error("the model has failed", kind="server_error", code="mock_failure")
+    said = "the model has failed"
+    failure = error(said, kind="server_error", code="mock_failure")
 
     def fault(reply: Reply, options: Options, exchange: Exchange) -> None:
+        event = error_event(said) if exchange.messages else b"data: %b\n\n" % failure
         if reply.content_type == EVENT_STREAM:
             before = _first(iter(reply.blocks), options.at if at is None else at)
-            reply.blocks = chain(before, (b"data: %b\n\n" % failure,))
+            reply.blocks = chain(before, (event,))
         else:
-            reply.blocks = [failure]
+            reply.blocks = [messages.error(said, 529) if exchange.messages else failure]
 
     return fault
 
@@ -283,8 +291,8 @@ FAULTS: dict[str, Fault] = {
     "deaf": _deaf,
     # the events
     "truncate": _truncate,
-    "no-done": _but(DONE),
-    "no-finish": _but(b'"finish_reason":"'),
+    "no-done": _but(DONE, STOP),
+    "no-finish": _but(b'"finish_reason":"', b"event: message_delta"),
     "error-first": _error_at(0),
     "error-mid": _error_at(None),
     "garbage-mid": _amid(b"<html>502 Bad Gateway</html>\n\x00\xff\n\n"),

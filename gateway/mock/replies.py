@@ -7,6 +7,7 @@ from http import HTTPStatus
 from itertools import chain
 
 from .answers import DONE, error
+from .messages import error as error_of_messages
 
 
 class End(Enum):
@@ -81,10 +82,16 @@ class Reply:
 
 
 def error_reply(
-    status: int, message: str, *, kind: str = "invalid_request_error", code: str | None = None
+    status: int,
+    message: str,
+    *,
+    kind: str = "invalid_request_error",
+    code: str | None = None,
+    messages: bool = False,
 ) -> Reply:
-    """Return a reply that is an OpenAI error object."""
-    return Reply([error(message, kind=kind, code=code)], status=status)
+    """Return a reply that is an error object: OpenAI's, or Anthropic's to `messages`."""
+    said = error_of_messages(message, status) if messages else error(message, kind=kind, code=code)
+    return Reply([said], status=status)
 
 
 def _chunked(reply: Reply) -> Iterator[bytes]:

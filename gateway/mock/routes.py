@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from . import answers, faults
+from . import answers, faults, messages
 from .exchange import Exchange
 from .options import BadOption, Options
 from .replies import EVENT_STREAM, Reply, error_reply
@@ -19,7 +19,7 @@ def reply_to(exchange: Exchange, defaults: Options, number: int) -> Reply:
     try:
         reply = _asked_for(exchange, defaults, number)
     except (BadOption, orjson.JSONDecodeError) as error:
-        reply = error_reply(400, str(error))
+        reply = error_reply(400, str(error), messages=exchange.messages)
     reply.number = number
     old = exchange.version == "HTTP/1.0"
     if old and reply.framing == "chunked":
@@ -32,7 +32,8 @@ def reply_to(exchange: Exchange, defaults: Options, number: int) -> Reply:
 def _asked_for(exchange: Exchange, defaults: Options, number: int) -> Reply:
     route = _ROUTES.get((exchange.method, exchange.path.partition("?")[0]))
     if route is None:
-        return error_reply(404, f"Invalid URL ({exchange.method} {exchange.path[:200]})")
+        complaint = f"Invalid URL ({exchange.method} {exchange.path[:200]})"
+        return error_reply(404, complaint, messages=exchange.messages)
     exchange.json = _decoded(exchange.body)
     options = defaults.changed_by(_given(exchange))
     fault = faults.find(options.fault) if options.fault else None
@@ -65,7 +66,9 @@ def _given(exchange: Exchange) -> dict[str, object]:
     return given | fields
 
 
-def _generation(kind: type[answers.Answer]) -> Callable[[Exchange, Options, int], Reply]:
+def _generation(
+    kind: type[answers.Answer] | type[messages.MessagesAnswer],
+) -> Callable[[Exchange, Options, int], Reply]:
     def route(exchange: Exchange, options: Options, number: int) -> Reply:
         answer = kind(exchange, options, number)
         if exchange.json.get("stream") is True:
@@ -83,6 +86,10 @@ def _embeddings(exchange: Exchange, options: Options, number: int) -> Reply:
     return Reply([answers.embeddings(exchange.json)])
 
 
+def _count_tokens(exchange: Exchange, options: Options, number: int) -> Reply:
+    return Reply([messages.count_tokens(exchange.json)])
+
+
 def _models(exchange: Exchange, options: Options, number: int) -> Reply:
     return Reply([answers.models()])
 
@@ -95,6 +102,8 @@ _ROUTES: dict[tuple[str, str], Callable[[Exchange, Options, int], Reply]] = {
     ("POST", "/v1/chat/completions"): _generation(answers.ChatAnswer),
     ("POST", "/v1/completions"): _generation(answers.TextAnswer),
     ("POST", "/v1/embeddings"): _embeddings,
+    ("POST", "/v1/messages"): _generation(messages.MessagesAnswer),
+    ("POST", "/v1/messages/count_tokens"): _count_tokens,
     ("GET", "/v1/models"): _models,
     ("GET", "/healthz"): _health,
 }
