@@ -121,6 +121,34 @@ cdef bint telling(const char *p, const char *end) noexcept:
                 return True
 
 
+cdef bint naming(const char *p, const char *end) noexcept:
+    """Tell whether a key type with the value message_…, ping or error is in p..end.
+
+    It searches as `telling` does.  What nests deeper may have such a key too: whoever
+    decodes the event sees that.
+    """
+    cdef const char *start = p
+    cdef const char *key   # its end
+    cdef const char *value
+    while True:
+        key = <const char *>memchr(p, b':', end - p)
+        if key is NULL:
+            return False
+        p = value = key + 1
+        while key > start and is_blank((key - 1)[0]):
+            key -= 1
+        if not ends(start, key, b'"type"', 6):
+            continue
+        while value < end and is_blank(value[0]):
+            value += 1
+        if (
+            begins(value, end, b'"message_', 9)
+            or begins(value, end, b'"ping"', 6)
+            or begins(value, end, b'"error"', 7)
+        ):
+            return True
+
+
 @final
 cdef class Histogram:
     """Counts of observations per bucket, in plain slots; `bounds` rise strictly.
@@ -171,12 +199,14 @@ cdef class EventParser:
     bytes completed.  It never raises for bad input.  It stops, after handing over what
     came before, and says why; then `attention` is true:
 
-    - `done`: the terminal event came (`data: [DONE]`; it is in no batch).
+    - `done`: the terminal event came: `[DONE]`, which is in no batch, or `message_stop`,
+      which is in one if a stop reason came before it.
     - `error`: the upstream reported one; event `error_at` carries it, the last delivered.
       After either, events are dropped and only the framing is followed.
     - `fault`: what came cannot be read, or is too long.  Everything stops.
     - `ended`: the body is complete.  `surplus`: yet bytes came after it.
 
+    `dialect` is OPENAI or ANTHROPIC; of the latter, pings are in no batch: we send our own.
     With `strip_usage`, the extra chunk of `stream_options.include_usage` is taken out,
     for a client that did not ask for it.  `event_limit` bounds the raw bytes of a block.
     `gaps` and `overhead` are observed in seconds, of whatever clock `now` is read from.
@@ -190,8 +220,8 @@ cdef class EventParser:
         readonly object fault       # UpstreamProtocolError
         readonly dict error         # the upstream's error object
         readonly long long error_at # number of its event; 0: none
-        readonly str finish         # the last finish reason seen
-        readonly dict usage         # the last usage object seen
+        readonly str finish         # the last finish reason seen, in the upstream's word
+        readonly dict usage         # the last usage seen, in the upstream's words
         readonly long long events   # delivered so far
         readonly long long size     # bytes delivered so far
         readonly double last        # `now` of the last feed that delivered
@@ -202,6 +232,7 @@ cdef class EventParser:
         bint _after_cr              # the last line ended in CR: an LF belongs to it
         bint _has_cr                # the unfinished block has a CR
         int _bom                    # bytes of the byte-order mark met so far; 3: past it
+        int _dialect
         bint _strip_usage
         Py_ssize_t _event_limit
         Histogram _gaps
@@ -211,6 +242,7 @@ cdef class EventParser:
         self,
         long long framing,
         *,
+        int dialect=_OPENAI,
         bint strip_usage=False,
         Py_ssize_t event_limit=EVENT_LIMIT,
         Histogram gaps=None,
@@ -218,6 +250,7 @@ cdef class EventParser:
     ):
         start_framing(&self._framing, framing, FOREVER - 1)
         self._held = bytearray()
+        self._dialect = dialect
         self._strip_usage = strip_usage
         self._event_limit = event_limit
         self._gaps = gaps
@@ -381,10 +414,13 @@ cdef class EventParser:
             data = p[:end - p].replace(b"\ndata: ", b"\n")
             p = PyBytes_AS_STRING(data)
             end = p + PyBytes_GET_SIZE(data)
-        if end - p == 6 and memcmp(p, b"[DONE]", 6) == 0:
+        if self._dialect == _ANTHROPIC:
+            if naming(p, end) and self._learn_message(p[:end - p]):
+                return False
+        elif end - p == 6 and memcmp(p, b"[DONE]", 6) == 0:
             self.done = self._deaf = True
             return False
-        if telling(p, end) and self._learn(p[:end - p]):
+        elif telling(p, end) and self._learn(p[:end - p]):
             return False
         self.events += 1
         return True
@@ -402,11 +438,44 @@ cdef class EventParser:
         for choice in objects(event.get("choices")):
             self.finish = text(choice.get("finish_reason")) or self.finish
         if event.get("error"):
-            self.error = error_object(event["error"])
-            self.error_at = self.events + 1
-            self._deaf = True
+            self._report(event["error"])
             return False
         return self._strip_usage and bool(usage) and event.get("choices") == []
+
+    cdef bint _learn_message(self, bytes data) except -1:
+        """Do as `_learn` does, in Anthropic's dialect."""
+        try:
+            event = loads(data)
+        except ValueError:
+            return False
+        kind = event.get("type") if isinstance(event, dict) else None
+        if kind == "ping":
+            return True
+        if kind == "message_start":
+            self._count(mapping(event.get("message")).get("usage"))
+        elif kind == "message_delta":
+            self.finish = text(mapping(event.get("delta")).get("stop_reason")) or self.finish
+            self._count(event.get("usage"))
+        elif kind == "message_stop":
+            self.done = self._deaf = True
+            return self.finish is None  # an end without a reason is none: the client gets ours
+        elif kind == "error":
+            self._report(event.get("error") or "the upstream reported an error")
+        return False
+
+    cdef int _count(self, usage) except -1:
+        """Note the latest of each figure: they are totals, and what is left out still holds."""
+        told = {key: value for key, value in mapping(usage).items() if value is not None}
+        if told:
+            self.usage = {**(self.usage or {}), **told}
+        return 0
+
+    cdef int _report(self, error) except -1:
+        """Take note of an error of the upstream, in the event that is to be delivered next."""
+        self.error = error_object(error)
+        self.error_at = self.events + 1
+        self._deaf = True
+        return 0
 
     cdef Batch _batch(self, list parts, Py_ssize_t count, double now):
         """Return `parts` as the batch of the latest `count` events."""

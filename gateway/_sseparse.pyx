@@ -11,7 +11,8 @@ C pointers and makes no Python object per event.  Three layers, each blind to th
               §9.2.6).  What a cut left unfinished waits in one bytearray.
     events    a block that is canonical already is delivered as it stands, any other is
               rendered anew from its raw bytes; only an event in which a byte search
-              finds usage, a finish reason or an error is decoded.
+              finds usage, a finish reason or an error is decoded.  Which words are
+              searched for is a matter of the dialect.
 
 Canonical is: LF only, `event: X` first and only if X is not empty, one `data: ` line per
 line of data, a blank line.  Bytes are never decoded on the way: whatever stands in a
@@ -41,6 +42,9 @@ cdef enum:
     # What a message's head can say of its body where it does not give a length.
     _CHUNKED = -1
     _UNTIL_CLOSE = -2
+    # Dialects of a stream: what ends it, and which of its events tell something.
+    _OPENAI = 0
+    _ANTHROPIC = 1
     # Bytes of one event: an image in a tool's arguments fits, an endless line does not.
     EVENT_LIMIT = 1 << 20
     # Bytes of a chunk's line, CR LF included: 20 would do, extensions are never used.
@@ -55,6 +59,8 @@ cdef long long FOREVER = 1 << 60
 
 CHUNKED = _CHUNKED
 UNTIL_CLOSE = _UNTIL_CLOSE
+OPENAI = _OPENAI
+ANTHROPIC = _ANTHROPIC
 
 
 include "_heads.pxi"      # RFC 9112: where a head ends, and its fields

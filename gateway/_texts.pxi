@@ -45,22 +45,35 @@ def deltas(bytes data not None):
             event = loads(block[6:].replace(b"\ndata: ", b"\n"))
         except ValueError:
             continue
-        if not isinstance(event, dict):
-            continue
-        for choice in objects(event.get("choices")):
-            read_choice(choice, events)
-        read_totals(event, events)
+        if isinstance(event, dict):
+            events += said(event)
     return events
 
 
-cdef int read_choice(dict choice, list events) except -1:
+def said(dict event not None):
+    """Return what one decoded event says, as `deltas` does."""
+    cdef list events = []
+    for choice in objects(event.get("choices")):
+        read_choice(event, choice, events)
+    read_totals(event, events)
+    return events
+
+
+cdef int read_choice(dict event, dict choice, list events) except -1:
     """Append what one choice of a chunk says."""
     cdef dict delta = mapping(choice.get("delta"))
     index = number(choice.get("index"))
     if text(delta.get("role")):
-        events.append(Start(index, delta["role"]))
+        events.append(
+            Start(index, delta["role"], text(event.get("id")), text(event.get("model")))
+        )
     if reasoning := text(delta.get("reasoning_content")) or text(delta.get("reasoning")):
         events.append(Delta(index, reasoning=reasoning))
+    for detail in objects(delta.get("reasoning_details")):
+        if signature := text(detail.get("signature")):
+            events.append(Delta(index, signature=signature))
+        if redacted := text(detail.get("data")):
+            events.append(Delta(index, redacted=redacted))
     if content := text(delta.get("content")) or text(choice.get("text")):
         events.append(Delta(index, content=content))
     if refusal := text(delta.get("refusal")):
@@ -85,14 +98,15 @@ cdef int read_totals(dict event, list events) except -1:
     """Append what a chunk says besides its choices: usage and error."""
     cdef dict usage = mapping(event.get("usage"))
     if usage:
-        cached = mapping(usage.get("prompt_tokens_details")).get("cached_tokens")
+        prompt = mapping(usage.get("prompt_tokens_details"))
         reasoning = mapping(usage.get("completion_tokens_details")).get("reasoning_tokens")
         events.append(
             Usage(
                 number(usage.get("prompt_tokens")),
                 number(usage.get("completion_tokens")),
-                number(cached),
+                number(prompt.get("cached_tokens")),
                 number(reasoning),
+                number(prompt.get("cache_write_tokens")),
             )
         )
     if event.get("error"):

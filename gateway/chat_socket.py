@@ -21,6 +21,7 @@ from gateway._sseparse import depth
 from gateway.channel import Channel
 from gateway.desk import STREAMS, Desk
 from gateway.dialects import openai
+from gateway.dialects.calls import MAX_DEPTH
 from gateway.doors import Doors
 from gateway.errors import ClientError, Conflict, GatewayError, Overloaded
 from gateway.hub import Live
@@ -195,8 +196,8 @@ class ChatSocket:
 
 def _read(message: str) -> dict[str, Any]:
     raw = message.encode()
-    if depth(raw) > openai.MAX_DEPTH:
-        raise ClientError(f"the message nests deeper than {openai.MAX_DEPTH} levels")
+    if depth(raw) > MAX_DEPTH:
+        raise ClientError(f"the message nests deeper than {MAX_DEPTH} levels")
     try:
         said = orjson.loads(raw)
     except orjson.JSONDecodeError as error:

@@ -20,6 +20,9 @@ from gateway.callers import Caller
 from gateway.channel import Channel
 from gateway.desk import STREAMS, Desk
 from gateway.dialects import openai
+from gateway.dialects.calls import Call
+from gateway.dialects.known import DIALECTS
+from gateway.dialects.translation import translate_request
 from gateway.errors import ClientError, CursorGone, ModelNotFound
 from gateway.eventlog import EventLog, State, epoch_of
 from gateway.guard import RequestHead
@@ -62,16 +65,19 @@ class Doors:
         }
         self._keys = IdempotencyKeys()
 
-    def posted(self, path: str, *, streams: bool = True, forced: bool = False) -> Serve:
+    def posted(
+        self, path: str, *, dialect: str = "openai", streams: bool = True, forced: bool = False
+    ) -> Serve:
         """Return what serves POSTs that are relayed to `path` below an upstream's base URL.
 
         `streams` says whether such an answer can be a stream, `forced` that it always is.
         """
+        ours = DIALECTS[dialect]
 
         def serve(visit: Visit) -> None:
             # Who does not wait reads events: there is no log of a whole answer.
             events = forced or (streams and not _waits(visit.request.head))
-            call = openai.read_call(visit.request.body, streams=streams, forced=events)
+            call = ours.read_call(visit.request.body, streams=streams, forced=events)
             if call.stream:
                 self._stream(visit, call, path)
             else:
@@ -97,7 +103,7 @@ class Doors:
         ).attach()  # fmt: skip
         stream.begin()
 
-    def asked(self, visit: Visit, call: openai.Call, receipt: Receipt) -> Stream:
+    def asked(self, visit: Visit, call: Call, receipt: Receipt) -> Stream:
         """Prepare a generation that a message asks for, over the connection of this visit."""
         head, client = visit.request.head, visit.request.client
         terms = _terms(self._where(call.model, visit.caller).model, head, comes_back=True)
@@ -110,7 +116,7 @@ class Doors:
 
     # Streams.
 
-    def _stream(self, visit: Visit, call: openai.Call, path: str) -> None:
+    def _stream(self, visit: Visit, call: Call, path: str) -> None:
         head = visit.request.head
         again = self._asked_before(visit)
         ids = _resumes(head)
@@ -130,7 +136,7 @@ class Doors:
         stream.begin()
 
     def _begin(
-        self, visit: Visit, call: openai.Call, path: str, *, comes_back: bool, endless: bool = False
+        self, visit: Visit, call: Call, path: str, *, comes_back: bool, endless: bool = False
     ) -> Stream:
         head = visit.request.head
         terms = _terms(self._where(call.model, visit.caller).model, head, comes_back=comes_back)
@@ -201,7 +207,7 @@ class Doors:
     def _go_on(self, visit: Visit, seen: str) -> None:
         """Let an EventSource that was cut off go on with its generation, or tell it to stop."""
         live = self._generation(visit, seen)
-        if live is None:
+        if live is None or live.log.dialect != "openai":
             # Nothing but a 204 ends its attempts; a new generation would be a second bill.
             self._desk.metrics.resumed("gone")
             visit.reply.send(204, b"")
@@ -226,19 +232,24 @@ class Doors:
             raise ModelNotFound(name)
         return targets
 
-    def _order(self, visit: Visit, call: openai.Call, path: str, terms: Terms) -> Order:
+    def _order(self, visit: Visit, call: Call, path: str, terms: Terms) -> Order:
         targets = self._where(call.model, visit.caller)
         model, head = targets.model, visit.request.head
+        dropped: list[str] = []
 
         def write(target: Target, key: Key) -> bytes:
-            body = openai.upstream_body(call, target.model or call.model)
-            return target.provider.request(path.encode(), head, body, stream=call.stream, key=key)
+            body, below, dropped[:] = _written(call, path, target)
+            return target.provider.request(
+                below.encode(), head, body, stream=call.stream, key=key
+            )
 
         return Order(
             route="/v1" + path,
             asked=call.model,
             model=model.name,
             targets=targets,
+            dialect=DIALECTS[call.dialect],
+            dropped=dropped,
             wants_usage=call.wants_usage,
             write=write,
             head=head,
@@ -263,12 +274,28 @@ def _targets(model: Model, providers: Mapping[str, Provider], desk: Desk) -> Tar
     return Targets(model, tuple(targets))
 
 
-def _sticky(model: Model, call: openai.Call, head: RequestHead) -> bytes:
+def _sticky(model: Model, call: Call, head: RequestHead) -> bytes:
     """Return the word that ties a request to a target; none, and it is drawn like any other."""
     if model.sticky == "user":
-        user = call.body.get("user")
-        return user.encode(errors="replace") if isinstance(user, str) else b""
+        user = DIALECTS[call.dialect].read_user(call.body)
+        return user.encode(errors="replace")
     return head.get((model.sticky or "").removeprefix("header:").encode())
+
+
+def _written(call: Call, path: str, target: Target) -> tuple[bytes, str, tuple[str, ...]]:
+    """Return the body for a target, its path there, and the parameters that are not in it.
+
+    Raises:
+        ClientError: it asks for what cannot be said in the dialect of the target.
+    """
+    ours, theirs = DIALECTS[call.dialect], target.provider.dialect
+    model = target.model or call.model
+    if ours is theirs:
+        return ours.upstream_body(call, model), path, ()
+    if path != ours.path:
+        raise ClientError(f"this model's upstream speaks {theirs.name}, which has no {path}")
+    written = translate_request(call, ours, theirs, model)
+    return orjson.dumps(written.body), theirs.path, written.dropped
 
 
 def _terms(model: Model, head: RequestHead, *, comes_back: bool) -> Terms:

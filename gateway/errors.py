@@ -47,6 +47,8 @@ and `kind`, of the closed set of words used as a metric label; it never holds te
 outside.
 """
 
+import contextlib
+from collections.abc import Callable
 from typing import ClassVar
 
 import orjson
@@ -400,8 +402,27 @@ class UpstreamAnswer(UpstreamError):
         self._payload = payload
 
     def payload(self) -> bytes:
-        """Return the provider's body, byte for byte."""
+        """Return the provider's body, byte for byte, unless it was translated."""
         return self._payload
+
+    def body(self) -> dict[str, object]:
+        """Return the error object in the provider's body, or one that says as much."""
+        error: object = None
+        with contextlib.suppress(orjson.JSONDecodeError):
+            said = orjson.loads(self._payload)
+            error = said.get("error") if isinstance(said, dict) else None
+        found = error if isinstance(error, dict) else {}
+        body = super().body()["error"]
+        assert isinstance(body, dict)
+        texts = {key: found[key] for key in body if isinstance(found.get(key), str)}
+        return {"error": {**body, "code": None, **texts}}
+
+    def translate(
+        self, body: Callable[["GatewayError", str], dict[str, object]], request_id: str
+    ) -> None:
+        """Let the client have it in its own dialect."""
+        self._payload = orjson.dumps(body(self, request_id))
+        self.media = b"application/json"
 
 
 class UpstreamRefused(UpstreamError):

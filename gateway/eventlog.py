@@ -41,7 +41,7 @@ class State(Enum):
 class EventLog(Entries):
     """The entries of one log, in batches as they came."""
 
-    __slots__ = ("epoch", "fault", "id", "reason", "state", "subject")
+    __slots__ = ("dialect", "epoch", "fault", "id", "reason", "state", "subject")
 
     # What a generation's log is; a channel says its own.
     media = "application/json"  # the content type of its entries
@@ -50,10 +50,13 @@ class EventLog(Entries):
     welcome = False  # whoever begins to read it is greeted
     maker = ""  # the subject that made it by a request
 
-    def __init__(self, id: str, epoch: str, *, subject: str = "") -> None:
+    def __init__(
+        self, id: str, epoch: str, *, subject: str = "", dialect: str = ""
+    ) -> None:
         self.id = id
         self.epoch = epoch  # 8 characters of base32, drawn for each incarnation
         self.subject = subject  # who may read it; "": whoever knows its id
+        self.dialect = dialect  # of its entries, if it is a generation
         self.state = State.OPEN
         self.reason = ""  # why it closed; one of the words of the module docstring
         self.fault: GatewayError | None = None  # the error it closed with

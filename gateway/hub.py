@@ -275,11 +275,13 @@ class Hub:
         producer: Producer,
         *,
         subject: str = "",
+        dialect: str = "openai",
         grace: float | None = 0.0,
         patience: float = 0.0,
     ) -> Live:
         """Create an empty log for `producer` to fill, under an id nobody can guess."""
-        log = EventLog(GENERATION + self._secret(ID_LENGTH), self.epoch(), subject=subject)
+        id, epoch = GENERATION + self._secret(ID_LENGTH), self.epoch()
+        log = EventLog(id, epoch, subject=subject, dialect=dialect)
         return self.add(Live(log, self, producer, grace=grace, patience=patience))
 
     def add(self, live: Live) -> Live:

@@ -11,13 +11,15 @@ has an event of its answer may be followed by another (`attempts.py`).
 import asyncio
 from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
 from gateway.attempts import Attempts, Target, Targets
 from gateway.chat import Usage
 from gateway.desk import Desk
+from gateway.dialects.calls import Heading, shown
+from gateway.dialects.dialect import Dialect
 from gateway.errors import (
     GatewayError,
     Overloaded,
@@ -57,6 +59,8 @@ class Order(msgspec.Struct, kw_only=True):
     asked: str  # the model as the client calls it, for the log
     model: str  # a label: the configured name
     targets: Targets  # where that is
+    dialect: Dialect  # the client's
+    dropped: list[str]  # parameters that are not in the request as it was written last
     wants_usage: bool  # the client asked for the usage chunk itself
     write: Callable[[Target, Key], bytes]  # makes the whole request for a provider
     head: RequestHead  # of the client's request
@@ -86,9 +90,9 @@ class Job:
     """One request on its way to a provider and back."""
 
     __slots__ = (
-        "_asked", "_attempts", "_desk", "_end", "_error", "_exchange", "_fields", "_first",
-        "_model", "_overhead", "_path", "_provider", "_received", "_reply", "_route", "_running",
-        "_since", "_stopped", "_task", "_usage", "client",
+        "_asked", "_attempts", "_desk", "_dialect", "_dropped", "_end", "_error", "_exchange",
+        "_fields", "_first", "_model", "_overhead", "_path", "_provider", "_received", "_reply",
+        "_route", "_running", "_since", "_stopped", "_task", "_usage", "_wants_usage", "client",
     )  # fmt: skip
 
     def __init__(self, desk: Desk, order: Order, request: Request, reply: Receipt) -> None:
@@ -96,6 +100,8 @@ class Job:
         self._desk = desk
         self._route = order.route
         self._asked = order.asked
+        self._dialect = order.dialect
+        self._dropped = order.dropped
         self._model = order.model
         self._path = request.head.path
         self._reply = reply
@@ -106,16 +112,28 @@ class Job:
         self._fields = b""  # of the provider's answer, for the client
         self._overhead = 0.0  # seconds we added, so far
         self._first = 0.0  # when the answer, or its first event, was here
-        self._usage: dict[str, Any] | None = None
+        self._usage: Usage | None = None
         self._end = ""  # how it ended, in a word
         self._error = ""  # what went wrong, for the log line
         self._stopped: GatewayError | None = None  # why we ended it ourselves
         self._running = False  # its task has begun
+        self._wants_usage = order.wants_usage
 
     def begin(self) -> None:
         """Start; from here on the job looks after itself."""
         self._desk.jobs.add(self)
         self._task = self._desk.loop.create_task(self._run())
+
+    @property
+    def _translates(self) -> bool:
+        """Whether the client and the provider speak different dialects."""
+        return self._dialect is not self._provider.dialect
+
+    @property
+    def _heading(self) -> Heading:
+        """What stands over the answer where the provider says nothing."""
+        now = int(self._desk.wall())
+        return Heading(self._reply.request_id, self._asked, now, self._wants_usage)
 
     @property
     def stage(self) -> Stage:
@@ -235,6 +253,8 @@ class Job:
             raise UpstreamProtocolError(f"the upstream answered {head.status}", kind="status")
         body = self._provider.redacted(await self._exchange.collect(head, MAX_ERROR))
         error = UpstreamAnswer(head.status, head.get(b"content-type") or b"text/plain", body)
+        if self._translates:
+            error.translate(self._dialect.error_body, self._reply.request_id)
         wall = self._desk.wall()
         error.retry_after, error.delay = retry_after(head, wall), asked_delay(head, wall)
         error.final = head.get(b"x-should-retry") == b"false"
@@ -270,9 +290,10 @@ class Job:
         status = self._reply.status or CLIENT_LEFT
         desk.metrics.request(self._route, self._model, name, status, duration)
         desk.metrics.ended(self._end)
-        usage = desk.metrics.tokens(self._model, self._usage) if self._usage else None
+        if self._usage is not None:
+            desk.metrics.tokens(self._model, self._usage)
         self._count_exchange()
-        desk.log.request(self._record(status, duration, usage))
+        desk.log.request(self._record(status, duration, self._usage))
 
     def _count_exchange(self) -> None:
         exchange = self._exchange
@@ -307,6 +328,10 @@ class Job:
 
     def _answer_fields(self) -> bytes:
         """Return the fields that an answer to a generation carries besides its own."""
+        dropped = shown(self._dropped)
+        if dropped:
+            self._fields += b"headgate-dropped-params: " + dropped + b"\r\n"
+            self._dropped.clear()
         if not self._overhead:  # no answer has come: there is nothing to tell it apart from
             return self._fields
         ours = self._overhead * 1000

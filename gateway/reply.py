@@ -14,10 +14,12 @@ import asyncio
 import re
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Protocol
+from typing import Any, Protocol
+
+import orjson
 
 from gateway._sseparse import RAW, Outlet
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, UpstreamAnswer
 
 
 STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
@@ -100,7 +102,7 @@ class Reply:
 
     __slots__ = (
         "_bodyless", "_chunked", "_http10", "_outlet", "_paused", "_sent", "_successor", "_wire",
-        "ended", "fields", "on_gone", "on_writable", "request_id", "status",
+        "ended", "error_body", "fields", "on_gone", "on_writable", "request_id", "status",
     )  # fmt: skip
 
     def __init__(self, wire: Wire, request_id: str, *, method: str, http10: bool) -> None:
@@ -108,6 +110,8 @@ class Reply:
         self.status = 0  # once a head was written
         self.ended = False
         self.fields = b""  # field lines that whatever is answered carries
+        # How an error looks in the client's dialect, with the request's id; None: as OpenAI's.
+        self.error_body: Callable[[GatewayError, str], dict[str, Any]] | None = None
         # Set by whoever answers: the client left; the client takes more again.
         self.on_gone: Callable[[], None] | None = None
         self.on_writable: Callable[[], None] | None = None
@@ -151,7 +155,13 @@ class Reply:
                 error.retry_after,
                 error.retry_after * 1000,
             )
-        self.send(error.status, error.payload(), type=error.media, fields=fields + error.fields)
+        payload, fields = self._payload(error), fields + error.fields
+        self.send(error.status, payload, type=error.media, fields=fields)
+
+    def _payload(self, error: GatewayError) -> bytes:
+        if self.error_body is None or isinstance(error, UpstreamAnswer):
+            return error.payload()
+        return orjson.dumps(self.error_body(error, self.request_id))
 
     def start(
         self, status: int, fields: bytes, *, style: int = RAW, epoch: bytes = b""

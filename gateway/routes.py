@@ -13,6 +13,7 @@ from gateway.callers import OPEN, Caller, Callers
 from gateway.chat_socket import ChatSockets
 from gateway.cors import Cors
 from gateway.desk import STREAMS, Desk
+from gateway.dialects import anthropic
 from gateway.doors import CHAT, Doors
 from gateway.errors import ClientError, ModelNotFound
 from gateway.guard import RequestHead
@@ -30,6 +31,8 @@ from gateway.visits import MAX_BODY, Endpoint, Serve, Visit, choose_method, refu
 
 
 MODELS = "/v1/models/"
+MESSAGES = "/v1/messages"
+COUNT = "/v1/messages/count_tokens"
 TALK = "/ws"
 TEXT = b"text/plain; charset=utf-8"
 
@@ -49,6 +52,9 @@ class Entrance:
     def handle(self, request: Request, reply: Reply) -> None:
         """Serve the request."""
         reply.fields = self._fields
+        # Anthropic's SDKs read errors of their own shape.
+        if request.head.path.startswith(MESSAGES):
+            reply.error_body = anthropic.error_body
         self._endpoint.handle(request, reply, self._caller)
 
 
@@ -95,6 +101,18 @@ class Api:
             "/v1/embeddings": {
                 "POST": self._at(
                     "/v1/embeddings", doors.posted("/embeddings", streams=False), MAX_BODY
+                )
+            },
+            MESSAGES: {
+                "POST": self._at(
+                    MESSAGES, doors.posted("/messages", dialect="anthropic"), MAX_BODY
+                )
+            },
+            COUNT: {
+                "POST": self._at(
+                    COUNT,
+                    doors.posted("/messages/count_tokens", dialect="anthropic", streams=False),
+                    MAX_BODY,
                 )
             },
             "/events": {

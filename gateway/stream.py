@@ -13,7 +13,8 @@ from collections.abc import Awaitable
 
 from gateway._sseparse import Batch, EventParser, Tap
 from gateway.desk import Desk
-from gateway.dialects import openai
+from gateway.dialects.calls import Heading
+from gateway.dialects.translation import Translation
 from gateway.errors import (
     GatewayError,
     ShuttingDown,
@@ -42,14 +43,13 @@ class Stream(Job):
     """
 
     __slots__ = (
-        "_clock", "_left", "_metrics", "_outcome", "_parser", "_settled", "_strip_usage", "_tail",
-        "_tap", "live",
+        "_clock", "_left", "_metrics", "_outcome", "_parser", "_settled", "_tail", "_tap",
+        "_translation", "live",
     )  # fmt: skip
 
     def __init__(self, desk: Desk, order: Order, request: Request, reply: Receipt) -> None:
         super().__init__(desk, order, request, reply)
         self._clock = desk.clock
-        self._strip_usage = not order.wants_usage
         self._parser: EventParser | None = None  # once there is a good head
         self._outcome: asyncio.Future[None] = desk.loop.create_future()
         self._tap: Tap | None = None  # with the parser
@@ -57,8 +57,11 @@ class Stream(Job):
         self._left = False  # the asker's is
         self._tail: asyncio.TimerHandle | None = None  # the wait for the body's end
         self.live = desk.hub.open(
-            self, subject=order.subject, grace=order.grace, patience=order.patience
-        )
+            self, subject=order.subject, dialect=order.dialect.name,
+            grace=order.grace, patience=order.patience,
+        )  # fmt: skip
+        # With the parser, where client and provider speak different dialects.
+        self._translation: Translation | None = None
 
     # The producer's side, called by the hub.
 
@@ -112,9 +115,14 @@ class Stream(Job):
         if media != b"text/event-stream":
             raise UpstreamProtocolError("the upstream did not answer with events", kind="media")
         self._metrics = self._attempts.target.metrics
+        theirs = self._provider.dialect
+        if self._translates:
+            self._translation = Translation(theirs, self._dialect, self._heading)
         parser = self._parser = EventParser(
             head.framing,
-            strip_usage=self._strip_usage,
+            dialect=theirs.parser,
+            # Whoever translates is told, and tells who wants it.
+            strip_usage=not self._wants_usage and not self._translates,
             gaps=self._metrics.gaps,
             overhead=self._desk.metrics.overhead_event,
         )
@@ -133,7 +141,7 @@ class Stream(Job):
         return self._outcome
 
     async def _renew(self, delay: float) -> None:
-        self._parser = self._tap = None
+        self._parser = self._tap = self._translation = None
         self._outcome = self._desk.loop.create_future()
         await super()._renew(delay)
 
@@ -144,10 +152,34 @@ class Stream(Job):
         assert tap is not None
         if parser.attention:
             self._judge(parser, batch, now)
+        elif self._translation is not None:
+            self._publish(self._translated(batch), now)
         elif batch is not None:
             self._begins(now)
             self.live.publish(batch)
             tap.flowing = True
+
+    def _publish(self, batch: Batch | None, now: float) -> None:
+        """Do in Python what the tap does where nothing is translated."""
+        parser = self._parser
+        assert parser is not None
+        if batch is not None:
+            if not self._first:
+                self._begins(now)
+            self.live.publish(batch)
+            parser.sent(self._clock())
+
+    def _translated(self, batch: Batch | None, *, ends: bool = False) -> Batch | None:
+        """Return what a batch of the provider's comes to in the client's dialect."""
+        if self._translation is None or self._outcome.done():
+            return batch if self._translation is None else None
+        try:
+            blocks = self._translation.blocks(batch.data) if batch is not None else []
+            blocks += self._translation.end() if ends else []
+        except UpstreamProtocolError as error:
+            self._outcome.set_exception(error)
+            return None
+        return Batch(b"".join(blocks), self.live.log.tail + 1, len(blocks)) if blocks else None
 
     def _begins(self, now: float) -> None:
         """Note the first event: from here on the answer cannot be taken back."""
@@ -158,11 +190,14 @@ class Stream(Job):
     def _judge(self, parser: EventParser, batch: Batch | None, now: float) -> None:
         """Act on the end of the events, of the body, or of our trust in them."""
         # An error as the first event is not published: it gets its true status instead.
-        if batch is not None and parser.error_at != 1:
+        if batch is not None and parser.error is not None:
+            data = self._provider.redacted(batch.data)
+            batch = Batch(data, batch.first, batch.count) if parser.error_at != 1 else None
+        if not self.live.log.closed:
+            batch = self._translated(batch, ends=parser.done and bool(parser.finish))
+        if batch is not None:
             if not self._first:
                 self._begins(now)
-            if parser.error is not None:
-                batch = Batch(self._provider.redacted(batch.data), batch.first, batch.count)
             self.live.log.append(batch)
         if not self.live.log.closed and not self._outcome.done():
             self._conclude(parser)  # closing wakes the readers: last entries and end go as one
@@ -180,7 +215,7 @@ class Stream(Job):
         fault = parser.fault
         if parser.error is not None:
             error = self._provider.redacted_error(parser.error)
-            self._refuse(parser, UpstreamRefused(openai.status_of(error), error))
+            self._refuse(parser, UpstreamRefused(self._provider.dialect.status_of(error), error))
         elif parser.done and parser.finish:
             self._close(State.FINISHED, "finished")
         elif fault is not None and fault.kind != StreamInterrupted.kind:
@@ -222,22 +257,22 @@ class Stream(Job):
     def _last_words(self, state: State, fault: GatewayError | None) -> list[bytes]:
         """Return the events that end a log whose provider did not end it."""
         if fault is not None:
-            return [openai.error_event(fault)]
+            return [self._dialect.error_event(fault)]
         if state is not State.CANCELLED:
             return []
         said = self.live.log.after(self.live.log.tail - 1)
-        return openai.cancelled_events(
+        finish = (self._parser.finish if self._parser else None) or ""
+        return self._dialect.cancelled_events(
             said[0].data if said else b"",
-            id=self.live.log.id,
-            model=self._asked,
-            finish=(self._parser.finish if self._parser else None) or "",
+            Heading(self.live.log.id, self._asked, int(self._desk.wall())),
+            finish=self._provider.dialect.reason(finish),
             tokens=self._estimate(),
         )
 
     def _estimate(self) -> int | None:
         """Return how many tokens came, if the client asked and the provider has not said."""
         parser = self._parser
-        if self._strip_usage or parser is None or parser.usage is not None:
+        if not self._wants_usage or parser is None or parser.usage is not None:
             return None
         return parser.events  # providers send a token, or a few, in each
 
@@ -255,8 +290,8 @@ class Stream(Job):
         if self._outcome.done() and not self._outcome.cancelled():
             self._outcome.exception()  # seen, even if the task was cancelled meanwhile
         self._tap = None  # it leads back here: a cycle
-        if self._parser is not None:
-            self._usage = self._parser.usage
+        if self._parser is not None and self._parser.usage is not None:
+            self._usage = self._provider.dialect.read_usage(self._parser.usage)
         if self._tail is not None:
             self._tail.cancel()
         super()._settle(error)

@@ -1,8 +1,12 @@
 """A generation whose answer is one body."""
 
+import orjson
+
+from gateway.chat import Usage
 from gateway.desk import Desk
-from gateway.dialects import openai
-from gateway.errors import GatewayError, UpstreamProtocolError
+from gateway.dialects.calls import usage_of
+from gateway.dialects.translation import translate_answer
+from gateway.errors import GatewayError, UpstreamProtocolError, UpstreamRefused
 from gateway.guard import ResponseHead
 from gateway.host import Request
 from gateway.relay import Job, Order
@@ -33,16 +37,31 @@ class Unary(Job):
             raise UpstreamProtocolError("the upstream answered with a web page", kind="media")
         body = await self._exchange.collect(head, MAX_ANSWER)
         self._first = self._desk.clock()
-        self._usage = openai.usage_of(body)
+        self._usage = self._count(body)
+        if self._translates:
+            body = self._translated(body)
         self._end = "finished"
         self._exchange.close()  # the client's next request finds the connection idle
         self._client.on_gone = None
         self._client.send(
             200,
             body,
-            type=head.get(b"content-type") or b"application/json",
+            type=(not self._translates and head.get(b"content-type")) or b"application/json",
             fields=self._answer_fields(),
         )
+
+    def _count(self, body: bytes) -> Usage | None:
+        usage = usage_of(body)
+        return self._provider.dialect.read_usage(usage) if usage else None
+
+    def _translated(self, body: bytes) -> bytes:
+        theirs = self._provider.dialect
+        try:
+            answer = translate_answer(body, theirs, self._dialect, self._heading)
+        except UpstreamRefused as error:
+            error.error = self._provider.redacted_error(error.error)
+            raise
+        return orjson.dumps(answer)
 
     def _failed(self, error: GatewayError) -> None:
         self._client.on_gone = None

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gateway._sseparse import CHUNKED, Batch, EventParser, Tap
 from gateway.dialects import openai
+from gateway.dialects.calls import Heading
 from gateway.errors import StreamInterrupted
 from gateway.eventlog import START, State
 from gateway.hub import LOG_CAP
@@ -66,7 +67,7 @@ class Generation(ViewScene):
     def cancel(self, reason: str) -> None:
         said = self.live.log.after(self.live.log.tail - 1)
         words = openai.cancelled_events(
-            said[0].data if said else b"", id=self.live.log.id, model="m", finish="", tokens=7
+            said[0].data if said else b"", Heading(self.live.log.id, "m", 0), finish="", tokens=7
         )
         self._close(State.CANCELLED, reason, words)
 

@@ -5,8 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.chat import Usage
 from gateway.dialects import openai
-from gateway.dialects.openai import MAX_DEPTH, read_call, status_of, upstream_body, usage_of
+from gateway.dialects.calls import MAX_DEPTH, usage_of
+from gateway.dialects.openai import read_call, status_of, upstream_body
+from gateway.dialects.openai_events import read_usage
 from gateway.errors import ClientError, UpstreamTimeout
 
 
@@ -175,6 +178,38 @@ USAGES = {
 @pytest.mark.parametrize(("answer", "usage"), USAGES.values(), ids=USAGES.keys())
 def test_usage_is_found_in_a_whole_answer_or_missed_without_a_fuss(answer, usage):
     assert usage_of(answer) == usage
+
+
+# A usage object, and what of it is sensible.
+COUNTED = {
+    "all of it": (
+        {
+            "prompt_tokens": 10,
+            "completion_tokens": 20,
+            "total_tokens": 30,
+            "prompt_tokens_details": {"cached_tokens": 4, "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": 5},
+        },
+        Usage(input=10, output=20, cached=4, reasoning=5),
+    ),
+    "embeddings": ({"prompt_tokens": 8, "total_tokens": 8}, Usage(input=8, output=0)),
+    "details are null": (
+        {"prompt_tokens": 1, "completion_tokens": 2, "prompt_tokens_details": None},
+        Usage(input=1, output=2),
+    ),
+    "nothing": ({}, Usage(input=0, output=0)),
+    "strings": ({"prompt_tokens": "10", "completion_tokens": [2]}, Usage(input=0, output=0)),
+    "truth is no number": ({"prompt_tokens": True}, Usage(input=0, output=0)),
+    "fractions": ({"prompt_tokens": 1.5}, Usage(input=0, output=0)),
+    "less than nothing": ({"completion_tokens": -5}, Usage(input=0, output=0)),
+    "absurdly many": ({"completion_tokens": 10**15}, Usage(input=0, output=0)),
+    "details are a list": ({"prompt_tokens_details": [1]}, Usage(input=0, output=0)),
+}
+
+
+@pytest.mark.parametrize(("usage", "read"), COUNTED.values(), ids=COUNTED.keys())
+def test_only_sensible_usage_is_read(usage, read):
+    assert read_usage(usage) == read
 
 
 def test_an_error_event_is_one_event_in_the_providers_shape():

@@ -17,9 +17,11 @@ KEY = Key(b"sk-ours")
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 
 
-def provider(scheme="https", host="api.test", port=443, path="/v1", keys=("sk-ours",)):
+def provider(
+    scheme="https", host="api.test", port=443, path="/v1", keys=("sk-ours",), dialect="openai"
+):
     url = Url(scheme, host, port, path)
-    config = Upstream(name="p", base_url=url, keys=tuple(map(Secret, keys)))
+    config = Upstream(name="p", base_url=url, dialect=dialect, keys=tuple(map(Secret, keys)))
     loop = FakeLoop()
     return Provider(config, resolver=Resolver(), metrics=Metrics([], ["p"]), loop=loop)
 
@@ -104,14 +106,44 @@ def test_only_a_providers_own_fields_go_through_all_lines_of_them():
         (b"openai-project", b"proj"),
         (b"openai-beta", b"a=1"),
         (b"openai-beta", b"b=2"),
-        (b"anthropic-version", b"2023-06-01"),
-        (b"anthropic-beta", b"tools"),
         (b"idempotency-key", b"k\t1"),
     ]
-    _, got, _ = sent(provider().request(b"/x", asked(*fields), b"", stream=False, key=KEY))
+    others = [(b"anthropic-version", b"2023-06-01"), (b"anthropic-beta", b"tools")]
+    raw = provider().request(b"/x", asked(*fields, *others), b"", stream=False, key=KEY)
+    _, got, _ = sent(raw)
 
     assert [field for field in got if field in fields] == fields
     assert len(got) == 6 + len(fields)
+
+
+def test_anthropic_is_sent_its_own_kind_of_key_and_a_version():
+    theirs = provider(dialect="anthropic")
+    beta = (b"anthropic-beta", b"tools")
+    head = asked(beta, (b"openai-beta", b"a"))
+    _, got, _ = sent(theirs.request(b"/x", head, b"", stream=False, key=KEY))
+
+    assert (b"x-api-key", b"sk-ours") in got
+    assert (b"anthropic-version", b"2023-06-01") in got
+    assert beta in got
+    assert not {name for name, _ in got} & {b"authorization", b"openai-beta"}
+
+
+def test_the_clients_own_version_of_anthropics_api_counts():
+    field = (b"anthropic-version", b"2099-01-01")
+    theirs = provider(dialect="anthropic")
+    _, got, _ = sent(theirs.request(b"/x", asked(field), b"", stream=False, key=KEY))
+
+    assert [value for name, value in got if name == b"anthropic-version"] == [b"2099-01-01"]
+
+
+@pytest.mark.parametrize(
+    ("path", "below"), [("", b"/v1"), ("/v1", b"/v1"), ("/anthropic", b"/anthropic/v1")]
+)
+def test_anthropics_base_url_is_good_with_and_without_its_version(path, below):
+    theirs = provider(dialect="anthropic", path=path)
+    raw = theirs.request(b"/messages", asked(), b"", stream=False, key=KEY)
+
+    assert sent(raw)[0] == b"POST " + below + b"/messages HTTP/1.1"
 
 
 # What a client must not get past us.

@@ -58,11 +58,8 @@ KEYS = 'an array of keys such as ["${OPENAI_API_KEY}"]'
 TIMEOUTS = 'a table such as { connect = "5s", total = "1h" }'
 
 UPSTREAMS = {
-    'dialect = "anthropic"': (
-        'dialect: expected "openai" (others are not yet supported), found "anthropic"'
-    ),
     'dialect = "gemini"': (
-        'dialect: expected "openai" (others are not yet supported), found "gemini"'
+        'dialect: expected "openai" or "anthropic" (others are not yet supported), found "gemini"'
     ),
     f"keys = {['a'] * 101}": f"keys: expected {KEYS}, found an array of 101",
     'keys = "sk-live"': f"keys: expected {KEYS}, found a string",

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dialects import openai
+from gateway.dialects.calls import Heading
 from gateway.errors import UpstreamTimeout
 from gateway.eventlog import State
 from gateway.views.chat_events import ChatEventsView
@@ -143,7 +144,7 @@ def test_usage_may_come_with_the_finish_or_not_at_all():
 
 
 def test_a_stopped_answer_ends_like_any_other():
-    last = openai.cancelled_events(chunk("a"), id="x", model="m", finish="", tokens=1)
+    last = openai.cancelled_events(chunk("a"), Heading("x", "m", 0), finish="", tokens=1)
 
     client = ended(chunk("a"), *last, state=State.CANCELLED)
 

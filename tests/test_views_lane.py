@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dialects import openai
+from gateway.dialects.calls import Heading
 from gateway.errors import UpstreamAnswer, UpstreamTimeout
 from gateway.eventlog import State
 from gateway.flow import WRITE_HIGH
@@ -148,7 +149,7 @@ def test_a_stop_is_told_from_an_end():
 
     scene.lane.stop()
     assert scene.producer.told == ["cancel: stop"]
-    last = openai.cancelled_events(chunk("x"), id="i", model="m", finish="", tokens=1)
+    last = openai.cancelled_events(chunk("x"), Heading("i", "m", 0), finish="", tokens=1)
     scene.publish_quietly(*last)
     scene.live.close(State.CANCELLED, "stop")
 

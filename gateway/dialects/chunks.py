@@ -4,14 +4,10 @@ For views that show an answer and not the provider's events.  Of several choices
 the first.
 """
 
-import json
-import math
 from typing import Any
 
-import orjson
-
 from gateway._sseparse import Entries, depth, entries
-from gateway.dialects.openai import MAX_DEPTH
+from gateway.dialects.calls import MAX_DEPTH, loads_event
 
 
 def choice(event: dict[str, Any]) -> dict[str, Any]:
@@ -36,35 +32,6 @@ def summary(log: Entries) -> dict[str, Any]:
     return {"finish_reason": None, "usage": usage}
 
 
-# A provider may cut a character between two events, which leaves half of a surrogate pair in
-# each.  orjson refuses those, and a page puts them together again: hence the second ways.
-
-
 def read(payload: bytes) -> dict[str, Any]:
     """Return the object in an entry; {} if it is none, or nested beyond reason."""
-    if depth(payload) > MAX_DEPTH:
-        return {}
-    try:
-        event = orjson.loads(payload)
-    except orjson.JSONDecodeError:
-        try:
-            text = payload.decode("utf-8", "replace")
-            event = json.loads(text, parse_float=_finite, parse_constant=_finite)
-        except ValueError:
-            return {}
-    return event if isinstance(event, dict) else {}
-
-
-def encode(value: object) -> bytes:
-    """Return as JSON what `read` has read, or a part of it."""
-    try:
-        return orjson.dumps(value)
-    except orjson.JSONEncodeError:
-        return json.dumps(value, separators=(",", ":")).encode()
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"JSON has no {text}")
-    return number
+    return (loads_event(payload) or {}) if depth(payload) <= MAX_DEPTH else {}

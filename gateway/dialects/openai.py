@@ -4,32 +4,21 @@ A request is decoded once, judged, and encoded again from what was judged: a bod
 which a key stands twice cannot tell the gateway one thing and the provider another.
 """
 
-import gc
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 import orjson
 
-from gateway._sseparse import depth
+from gateway._sseparse import OPENAI, depth, said
+from gateway.dialects import calls, openai_answers, openai_events, openai_requests
+from gateway.dialects.calls import MAX_DEPTH, Call, Heading, read_body
+from gateway.dialects.dialect import Dialect
 from gateway.errors import ClientError, GatewayError
 
-
-# Nesting of a request's JSON; tool schemas reach 20 (design §8).
-MAX_DEPTH = 64
 
 DONE = b"data: [DONE]\n\n"
 # Without ids a comment and a blank line is what every SDK survives (facts §2.7).
 HEARTBEAT = b": ping\n\n"
-
-
-class Call(msgspec.Struct, frozen=True):
-    """What a client asked for."""
-
-    model: str
-    stream: bool
-    wants_usage: bool  # the client asked for the usage chunk itself
-    body: dict[str, Any]
 
 
 def read_call(raw: bytes, *, streams: bool = True, forced: bool = False) -> Call:
@@ -38,7 +27,7 @@ def read_call(raw: bytes, *, streams: bool = True, forced: bool = False) -> Call
     Raises:
         ClientError: the body is not such a request; names the parameter.
     """
-    body = _decode(raw)
+    body = read_body(raw)
     return _judged(body | {"stream": True} if forced else body, streams=streams)
 
 
@@ -72,17 +61,18 @@ def _value(text: str) -> Any:
 
 
 def _judged(body: dict[str, Any], *, streams: bool = True) -> Call:
-    model = body.get("model")
-    if not isinstance(model, str) or not model:
-        raise ClientError("you must provide a model parameter", param="model")
-    stream = body.get("stream")
-    if stream is not None and not isinstance(stream, bool):
-        raise ClientError("stream must be true or false", param="stream")
+    model, stream = calls.read_model(body), calls.read_stream(body)
     options = body.get("stream_options")
     if options is not None and not isinstance(options, dict):
         raise ClientError("stream_options must be an object", param="stream_options")
     wants_usage = bool(options and options.get("include_usage"))
-    return Call(model=model, stream=bool(stream) and streams, wants_usage=wants_usage, body=body)
+    return Call(
+        dialect="openai",
+        model=model,
+        stream=stream and streams,
+        wants_usage=wants_usage,
+        body=body,
+    )
 
 
 def upstream_body(call: Call, model: str) -> bytes:
@@ -94,22 +84,9 @@ def upstream_body(call: Call, model: str) -> bytes:
     return orjson.dumps(body)
 
 
-def usage_of(answer: bytes) -> dict[str, Any] | None:
-    """Return the usage object of a whole answer, if it has one.
-
-    Only that object is built: an embeddings answer is megabytes of numbers.
-    """
-    try:
-        return _ANSWER.decode(answer).usage
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None  # whatever it is, it is passed on as it came
-
-
-class _Answer(msgspec.Struct):
-    usage: dict[str, Any] | None = None
-
-
-_ANSWER = msgspec.json.Decoder(_Answer)
+def error_body(error: GatewayError, request_id: str) -> dict[str, Any]:
+    """Return an error as an answer has it."""
+    return error.body()
 
 
 def error_event(error: GatewayError) -> bytes:
@@ -118,24 +95,21 @@ def error_event(error: GatewayError) -> bytes:
 
 
 def cancelled_events(
-    said: bytes, *, id: str, model: str, finish: str, tokens: int | None
+    said: bytes, heading: Heading, *, finish: str, tokens: int | None
 ) -> list[bytes]:
-    """Return the events that end a stopped stream, like those in `said` before them.
-
-    `id` and `model` count where nothing was said; `finish` is why the answer had ended
-    already, if it had; `tokens`, where the client asked for usage, is our estimate.
-    """
-    last = {"id": id, "object": "chat.completion.chunk", "created": 0, "model": model}
-    last |= {name: value for name, value in _said(said).items() if name in last}
+    """Return the events that end a stopped stream, like those in `said` before them."""
+    last = {"id": heading.id, "object": "chat.completion.chunk", "created": heading.created}
+    last |= {"model": heading.model}
+    last |= {name: value for name, value in _first(said).items() if name in last}
     choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": finish or "stop"}
     events = [{**last, "choices": [choice], "headgate": {"ended": "cancelled"}}]
-    if tokens is not None:
+    if tokens is not None and heading.wants_usage:
         usage = {"prompt_tokens": 0, "completion_tokens": tokens, "total_tokens": tokens}
         events.append({**last, "choices": [], "usage": {**usage, "estimated": True}})
     return [b"data: " + orjson.dumps(event) + b"\n\n" for event in events]
 
 
-def _said(events: bytes) -> dict[str, Any]:
+def _first(events: bytes) -> dict[str, Any]:
     """Return the first of some canonical events, if it is an object."""
     line = events.partition(b"data: ")[2].partition(b"\n")[0]
     try:
@@ -176,23 +150,25 @@ STATUS_BY_WORD = {
 }
 
 
-def _decode(raw: bytes) -> dict[str, Any]:
-    if depth(raw) > MAX_DEPTH:
-        raise ClientError(f"the body nests deeper than {MAX_DEPTH} levels")
-    body = _loads(raw)
-    if not isinstance(body, dict):
-        raise ClientError("the body must be a JSON object")
-    return body
-
-
-def _loads(raw: bytes) -> Any:
-    """Decode JSON, with the collector off: a big body is a million objects and no garbage."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise ClientError(f"the body is not JSON: {error}") from error
-    finally:
-        if enabled:
-            gc.enable()
+DIALECT = Dialect(
+    name="openai",
+    path="/chat/completions",
+    parser=OPENAI,
+    heartbeat=HEARTBEAT,
+    done=DONE,
+    read_call=read_call,
+    read_user=lambda body: calls.text(body, "user"),
+    upstream_body=upstream_body,
+    read_request=openai_requests.read_request,
+    write_request=openai_requests.write_request,
+    reader=lambda: said,
+    writer=openai_events.Writer,
+    read_answer=openai_answers.read_answer,
+    write_answer=openai_answers.write_answer,
+    read_usage=openai_events.read_usage,
+    reason=lambda word: word,
+    status_of=status_of,
+    error_body=error_body,
+    error_event=error_event,
+    cancelled_events=cancelled_events,
+)

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from gateway._sseparse import entries
 from gateway.desk import STREAMS, Desk
 from gateway.dialects import openai
-from gateway.dialects.chunks import choice, encode, read, summary
+from gateway.dialects.calls import encode
+from gateway.dialects.chunks import choice, read, summary
 from gateway.eventlog import EventLog, State
 from gateway.hub import Live
 from gateway.reply import Reply

@@ -5,7 +5,8 @@ from typing import Any
 
 from gateway._sseparse import entries, text_frame
 from gateway.desk import Desk
-from gateway.dialects.chunks import choice, encode, read, summary
+from gateway.dialects.calls import encode
+from gateway.dialects.chunks import choice, read, summary
 from gateway.eventlog import EventLog, State
 from gateway.hub import Live
 from gateway.views import portion

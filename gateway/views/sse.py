@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from gateway._sseparse import IDS, RAW
 from gateway.desk import Desk
-from gateway.dialects import openai
+from gateway.dialects.known import DIALECTS
 from gateway.eventlog import State
 from gateway.hub import Live
 from gateway.reply import Reply
@@ -26,7 +26,7 @@ class SseView(StreamView):
 
     transport = "sse"
 
-    __slots__ = ("_more",)
+    __slots__ = ("_dialect", "_more")
 
     def __init__(
         self,
@@ -45,13 +45,14 @@ class SseView(StreamView):
             live, reply, desk, cursor=cursor, subject=subject, left=left, style=style
         )
         self.detaches = ids  # an SDK that is gone does not come back
+        self._dialect = DIALECTS[live.log.dialect]
         self._more = fields  # asked once, when the head is written
 
     def _fields(self) -> bytes:
         return TYPE + SSE_FIELDS + self._more()
 
     def _heartbeat(self) -> bytes:
-        return openai.HEARTBEAT if self._style == RAW else super()._heartbeat()
+        return self._dialect.heartbeat if self._style == RAW else super()._heartbeat()
 
     def _silence(self) -> float:
         return FIRST_HEARTBEAT if self.outlet is None else HEARTBEAT
@@ -69,6 +70,7 @@ class SseView(StreamView):
         log = self._live.log
         if log.state is not State.FINISHED and log.state is not State.CANCELLED:
             return b""
-        if self._style == RAW:
-            return openai.DONE
-        return b"id: " + log.cursor(log.tail).encode() + b"\n" + openai.DONE
+        done = self._dialect.done
+        if self._style == RAW or not done:
+            return done
+        return b"id: " + log.cursor(log.tail).encode() + b"\n" + done

@@ -1,0 +1,123 @@
+"""The Anthropic dialect: messages.
+
+Requests are judged and written anew as those of OpenAI are; each event of a stream has a
+name, and `message_stop` is the last.
+"""
+
+from typing import Any
+
+import orjson
+
+from gateway._sseparse import ANTHROPIC, entries
+from gateway.dialects import (
+    anthropic_answers,
+    anthropic_events,
+    anthropic_requests,
+    anthropic_writer,
+    calls,
+)
+from gateway.dialects.anthropic_writer import ERROR_TYPES, block, error_block, message_start
+from gateway.dialects.calls import Call, Heading, loads_event
+from gateway.dialects.dialect import Dialect
+from gateway.errors import GatewayError
+
+
+# What clients of this dialect take for a sign of life; comments they do not (facts §2.7).
+HEARTBEAT = b'event: ping\ndata: {"type": "ping"}\n\n'
+
+# The status that each type of error comes with.
+STATUSES = {kind: status for status, kind in ERROR_TYPES.items()}
+
+
+def read_call(raw: bytes, *, streams: bool = True, forced: bool = False) -> Call:
+    """Decode and judge a request body; a route that never streams, or always, says so.
+
+    Raises:
+        ClientError: the body is not such a request; names the parameter.
+    """
+    body = calls.read_body(raw)
+    body = body | {"stream": True} if forced else body
+    model, stream = calls.read_model(body), calls.read_stream(body)
+    stream = stream and streams
+    return Call(dialect="anthropic", model=model, stream=stream, wants_usage=True, body=body)
+
+
+def upstream_body(call: Call, model: str) -> bytes:
+    """Encode the request for the provider: its own model name."""
+    return orjson.dumps({**call.body, "model": model})
+
+
+def status_of(error: dict[str, Any]) -> int:
+    """Return the HTTP status that an error object in a 200 should have had."""
+    return STATUSES.get(str(error.get("type")), 502)
+
+
+def error_body(error: GatewayError, request_id: str) -> dict[str, Any]:
+    """Return an error as an answer has it."""
+    kind, message = _told(error)
+    return {
+        "type": "error",
+        "error": {"type": kind, "message": message},
+        "request_id": request_id,
+    }
+
+
+def error_event(error: GatewayError) -> bytes:
+    """Return the event that ends a broken stream."""
+    kind, message = _told(error)
+    return error_block(message, kind)
+
+
+def _told(error: GatewayError) -> tuple[str, str]:
+    """Return the type and the message of an error; an upstream's own type is kept."""
+    said = error.body()["error"]
+    found = said if isinstance(said, dict) else {}
+    kind = str(found.get("type"))
+    if kind not in STATUSES:
+        other = "invalid_request_error" if error.status < 500 else "api_error"
+        kind = ERROR_TYPES.get(error.status, other)
+    return kind, str(found.get("message") or error.message)
+
+
+def cancelled_events(
+    said: bytes, heading: Heading, *, finish: str, tokens: int | None
+) -> list[bytes]:
+    """Return the events that end a stopped stream, like those in `said` before them."""
+    last = (entries(said) or [(b"", b"")])[-1][1]
+    event = (loads_event(last) or {}) if last else {}
+    events = []
+    if not event:
+        events.append(message_start(heading.id, heading.model))
+    if event.get("type") in ("content_block_start", "content_block_delta"):
+        events.append(block("content_block_stop", index=event.get("index")))
+    if event.get("type") != "message_delta":
+        word = anthropic_events.WORDS.get(finish, finish) or "end_turn"
+        delta = {"stop_reason": word, "stop_sequence": None}
+        usage = {"output_tokens": tokens or 0, "estimated": True}
+        ended = {"ended": "cancelled"}
+        events.append(block("message_delta", delta=delta, usage=usage, headgate=ended))
+    return [*events, block("message_stop")]
+
+
+DIALECT = Dialect(
+    name="anthropic",
+    path="/messages",
+    parser=ANTHROPIC,
+    heartbeat=HEARTBEAT,
+    done=b"",
+    read_call=read_call,
+    read_user=lambda body: calls.text(body.get("metadata"), "user_id"),
+    upstream_body=upstream_body,
+    read_request=anthropic_requests.read_request,
+    write_request=anthropic_requests.write_request,
+    reader=lambda: anthropic_events.Reader().read,
+    writer=anthropic_writer.Writer,
+    read_answer=anthropic_answers.read_answer,
+    write_answer=anthropic_answers.write_answer,
+    read_usage=anthropic_events.read_usage,
+    reason=anthropic_events.reason,
+    status_of=status_of,
+    error_body=error_body,
+    error_event=error_event,
+    cancelled_events=cancelled_events,
+)

@@ -1,0 +1,201 @@
+"""What every dialect needs to read and write: bodies, shapes, events as JSON."""
+
+import gc
+import json
+import math
+import re
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import msgspec
+import orjson
+
+from gateway._sseparse import depth
+from gateway.errors import ClientError
+
+
+# Nesting of a request's JSON; tool schemas reach 20 (design §8).
+MAX_DEPTH = 64
+# How msgspec says that something is not there.
+MISSING = re.compile(r"Object missing required field `(\w+)`")
+# Names of parameters come from outside, and go into a field of the answer's head.
+SHOWN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+# More of them than that are of no request that is meant.
+MAX_SHOWN = 20
+# Tokens in one answer; above it is a provider's slip, which must not bury the true total.
+MAX_TOKENS = 1_000_000_000
+
+_T = TypeVar("_T", bound=msgspec.Struct)
+
+
+class Call(msgspec.Struct, frozen=True):
+    """What a client asked for."""
+
+    dialect: str
+    model: str
+    stream: bool
+    wants_usage: bool  # the client asked for the usage chunk itself
+    body: dict[str, Any]
+
+
+class Written(msgspec.Struct, frozen=True):
+    """A request in another dialect, and the parameters that are not in it."""
+
+    body: dict[str, Any]
+    dropped: tuple[str, ...] = ()
+
+
+class Heading(msgspec.Struct, frozen=True):
+    """What stands over an answer and is not of the model; `id` and `model` if it says none."""
+
+    id: str
+    model: str
+    created: int  # seconds since 1970
+    wants_usage: bool = True
+
+
+def read_body(raw: bytes) -> dict[str, Any]:
+    """Decode a request body.
+
+    Raises:
+        ClientError: it is no JSON object, or nested beyond reason.
+    """
+    if depth(raw) > MAX_DEPTH:
+        raise ClientError(f"the body nests deeper than {MAX_DEPTH} levels")
+    body = _loads(raw)
+    if not isinstance(body, dict):
+        raise ClientError("the body must be a JSON object")
+    return body
+
+
+def read_model(body: dict[str, Any]) -> str:
+    """Return the model that a body names.
+
+    Raises:
+        ClientError: it names none.
+    """
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        raise ClientError("you must provide a model parameter", param="model")
+    return model
+
+
+def read_stream(body: dict[str, Any]) -> bool:
+    """Tell whether a body asks for a stream.
+
+    Raises:
+        ClientError: it says neither yes nor no.
+    """
+    stream = body.get("stream")
+    if stream is not None and not isinstance(stream, bool):
+        raise ClientError("stream must be true or false", param="stream")
+    return bool(stream)
+
+
+def shaped(body: dict[str, Any], kind: type[_T]) -> _T:
+    """Return a body as the struct it should be.
+
+    Raises:
+        ClientError: it is not of that shape, or has a part that no other dialect has words
+            for; names the parameter.
+    """
+    try:
+        return msgspec.convert(body, kind)
+    except msgspec.ValidationError as error:
+        what, _, path = str(error).partition(" - at `$")
+        if missing := MISSING.match(what):
+            what, path = "missing", f"{path.rstrip('`')}.{missing[1]}"
+        param = path.rstrip("`").lstrip(".")
+        raise ClientError(f"{param}: {what}", param=param) from None
+
+
+def unexpressed(what: str, dialect: str = "") -> ClientError:
+    """Return what is said of what the upstream has no word for: a parameter, or `param: …`."""
+    speaks = f"the {dialect} dialect" if dialect else "the dialect"
+    return ClientError(
+        f"{what} cannot be expressed in {speaks} that this model's upstream speaks",
+        param=what.partition(":")[0],
+    )
+
+
+def usage_of(answer: bytes) -> dict[str, Any] | None:
+    """Return the usage object of a whole answer, if it has one.
+
+    Only that object is built: an embeddings answer is megabytes of numbers.
+    """
+    try:
+        return _ANSWER.decode(answer).usage
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None  # whatever it is, it is passed on as it came
+
+
+class _Answer(msgspec.Struct):
+    usage: dict[str, Any] | None = None
+
+
+_ANSWER = msgspec.json.Decoder(_Answer)
+
+
+def text(found: Any, key: str) -> str:
+    """Return the text under a key of what should be an object, "" if there is none."""
+    value = found.get(key) if isinstance(found, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def count(found: Any, key: str) -> int:
+    """Return the number of tokens under a key of what should be an object; 0 if it is none."""
+    number = found.get(key) if isinstance(found, dict) else None
+    return number if type(number) is int and 0 <= number <= MAX_TOKENS else 0
+
+
+def shown(names: Iterable[str]) -> bytes:
+    """Return names of parameters as the value of a field."""
+    fit = [name for name in dict.fromkeys(names) if SHOWN_NAME.fullmatch(name)]
+    return ", ".join(fit[:MAX_SHOWN]).encode()
+
+
+def _loads(raw: bytes) -> Any:
+    """Decode JSON, with the collector off: a big body is a million objects and no garbage."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise ClientError(f"the body is not JSON: {error}") from error
+    finally:
+        if enabled:
+            gc.enable()
+
+
+# A provider may cut a character between two events, which leaves half of a surrogate pair in
+# each.  orjson refuses those, and a client puts them together again: hence the second ways.
+
+
+def loads_event(payload: bytes) -> dict[str, Any] | None:
+    """Return the object in an event; None if it is none, or nested beyond reason."""
+    try:
+        event = orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        if depth(payload) > MAX_DEPTH:
+            return None
+        try:
+            text = payload.decode("utf-8", "replace")
+            event = json.loads(text, parse_float=_finite, parse_constant=_finite)
+        except ValueError:
+            return None
+    return event if isinstance(event, dict) else None
+
+
+def encode(value: object) -> bytes:
+    """Return what `loads_event` would read."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"JSON has no {text}")
+    return number

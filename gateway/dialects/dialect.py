@@ -1,0 +1,76 @@
+"""What a dialect is to the gateway: one table of functions, whichever it is."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from gateway.chat import Answer, ChatRequest, Event, Usage
+from gateway.dialects.calls import Call, Heading, Written
+from gateway.errors import GatewayError
+
+
+Read = Callable[[dict[str, Any]], list[Event]]
+
+
+class Writer(Protocol):
+    """Says events in one dialect; each block is a whole one of SSE, canonical.
+
+    Whatever comes, in whatever order, what is said is a stream of that dialect: opened
+    before it goes on, closed once.
+    """
+
+    def write(self, event: Event) -> list[bytes]:
+        """Return the blocks that say an event; some wait for others, or for the end.
+
+        Raises:
+            UpstreamProtocolError: it cannot be said after what was said before.
+        """
+
+    def end(self) -> list[bytes]:
+        """Return the blocks that are still due when the stream has ended well."""
+
+
+class ReadCall(Protocol):
+    """Decodes and judges a request body; `streams` and `forced` are a matter of the route."""
+
+    def __call__(self, raw: bytes, *, streams: bool = True, forced: bool = False) -> Call: ...
+
+
+class CancelledEvents(Protocol):
+    """Makes the blocks that end a stopped stream, like those that were said before them.
+
+    `said` has the last of these.  `finish` is why the answer had ended already, if it
+    had, in the words of `chat`; `tokens`, where it is to be told, is our estimate.
+    """
+
+    def __call__(
+        self, said: bytes, heading: Heading, *, finish: str, tokens: int | None
+    ) -> list[bytes]: ...
+
+
+class Dialect(NamedTuple):
+    """How one dialect is read and written.
+
+    All that reads a request raises ClientError, naming the parameter; all that reads an
+    upstream's answer raises UpstreamError.
+    """
+
+    name: str
+    path: str  # of a generation, below an upstream's base URL
+    parser: int  # what EventParser calls it
+    heartbeat: bytes
+    done: bytes  # what ends a good stream after its last event, in the bytes of a client
+    read_call: ReadCall
+    read_user: Callable[[dict[str, Any]], str]  # who asks, as the client says; "" if it does not
+    upstream_body: Callable[[Call, str], bytes]  # for an upstream of the same dialect
+    read_request: Callable[[dict[str, Any]], ChatRequest]
+    write_request: Callable[[ChatRequest, str], Written]
+    reader: Callable[[], Read]
+    writer: Callable[[Heading], Writer]
+    read_answer: Callable[[dict[str, Any]], Answer]
+    write_answer: Callable[[Answer, Heading], dict[str, Any]]
+    read_usage: Callable[[Mapping[str, Any]], Usage]
+    reason: Callable[[str], str]  # why an answer ended, in the words of `chat`
+    status_of: Callable[[dict[str, Any]], int]  # that an error in a 200 should have had
+    error_body: Callable[[GatewayError, str], dict[str, Any]]  # with the request's id
+    error_event: Callable[[GatewayError], bytes]
+    cancelled_events: CancelledEvents

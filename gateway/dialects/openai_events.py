@@ -1,0 +1,131 @@
+"""Streams of the OpenAI dialect: chunks with the deltas of a choice.
+
+`_sseparse.said` reads them.  The writer says of each event what there is to say, at once:
+a chunk needs no other.  Only the usage waits, for it may be told more than once.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from gateway.chat import Delta, Event, Fault, Start, Stop, ToolCall, Usage
+from gateway.dialects.calls import Heading, count, encode
+
+
+# How pieces of a message are called in a delta.
+TEXTS = ("content", "reasoning", "refusal")
+NAMES = {"content": "content", "reasoning": "reasoning_content", "refusal": "refusal"}
+
+
+class Writer:
+    """Says events as chunks of one choice."""
+
+    def __init__(self, heading: Heading) -> None:
+        self._heading = heading
+        self._usage: Usage | None = None
+        self._begun = False
+        self._left = self._right = b""  # of a chunk, round its delta
+        self._name(heading.id, heading.model)
+
+    def write(self, event: Event) -> list[bytes]:
+        """Return the blocks that say an event."""
+        match event:
+            case Delta():
+                return self._chunk(_delta(event))
+            case ToolCall():
+                return self._chunk({"tool_calls": [_fragment(event)]})
+            case Start():
+                return self._start(event)
+            case Stop():
+                return self._chunk({}, event.reason)
+            case Usage():
+                self._usage = event
+                return []
+            case Fault():
+                return [b"data: %b\n\n" % encode({"error": error_object(event)})]
+
+    def end(self) -> list[bytes]:
+        """Return the usage, if it was asked for."""
+        if self._usage is None or not self._heading.wants_usage:
+            return []
+        chunk = {**self._head, "choices": [], "usage": write_usage(self._usage)}
+        return [b"data: %b\n\n" % orjson.dumps(chunk)]
+
+    def _start(self, event: Start) -> list[bytes]:
+        if self._begun:
+            return []
+        self._name(event.id or self._heading.id, event.model or self._heading.model)
+        return self._begin()
+
+    def _begin(self) -> list[bytes]:
+        self._begun = True
+        return self._chunk({"role": "assistant", "content": ""})
+
+    def _chunk(self, delta: dict[str, Any], finish: str | None = None) -> list[bytes]:
+        before = [] if self._begun else self._begin()
+        if finish is None:
+            return [*before, self._left + encode(delta) + self._right]
+        right = self._right.replace(b"null}]", encode(finish) + b"}]")
+        return [*before, self._left + encode(delta) + right]
+
+    def _name(self, id: str, model: str) -> None:
+        head = {"id": id, "object": "chat.completion.chunk", "created": self._heading.created}
+        self._head = {**head, "model": model}
+        self._left = b'data: %b,"choices":[{"index":0,"delta":' % encode(self._head)[:-1]
+        usage = b',"usage":null' if self._heading.wants_usage else b""
+        self._right = b',"logprobs":null,"finish_reason":null}]%b}\n\n' % usage
+
+
+def _delta(event: Delta) -> dict[str, Any]:
+    for name in TEXTS:
+        if text := getattr(event, name):
+            return {NAMES[name]: text}
+    return {"reasoning_details": [detail(event.signature, event.redacted)]}
+
+
+def detail(signature: str, redacted: str) -> dict[str, Any]:
+    """Return what OpenAI has no place for, in the shape that OpenRouter gave it."""
+    if redacted:
+        return {"type": "reasoning.encrypted", "data": redacted}
+    return {"type": "reasoning.text", "signature": signature}
+
+
+def _fragment(event: ToolCall) -> dict[str, Any]:
+    fragment: dict[str, Any] = {"index": event.index}
+    function = {"name": event.name} if event.name else {}
+    if event.id:
+        fragment |= {"id": event.id, "type": "function"}
+    return {**fragment, "function": {**function, "arguments": event.arguments}}
+
+
+def error_object(event: Fault) -> dict[str, Any]:
+    """Return what was reported as an error object."""
+    kind, code = event.type or "server_error", event.code or None
+    return {"message": event.message, "type": kind, "param": None, "code": code}
+
+
+def write_usage(usage: Usage) -> dict[str, Any]:
+    """Return the usage object."""
+    prompt = {"cached_tokens": usage.cached}
+    if usage.written:
+        prompt["cache_write_tokens"] = usage.written
+    return {
+        "prompt_tokens": usage.input,
+        "completion_tokens": usage.output,
+        "total_tokens": usage.input + usage.output,
+        "prompt_tokens_details": prompt,
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+    }
+
+
+def read_usage(usage: Mapping[str, Any]) -> Usage:
+    """Read a usage object; what is not a sensible number is 0."""
+    prompt = usage.get("prompt_tokens_details")
+    return Usage(
+        input=count(usage, "prompt_tokens"),
+        output=count(usage, "completion_tokens"),
+        cached=count(prompt, "cached_tokens"),
+        reasoning=count(usage.get("completion_tokens_details"), "reasoning_tokens"),
+        written=count(prompt, "cache_write_tokens"),
+    )

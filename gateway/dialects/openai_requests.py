@@ -1,0 +1,423 @@
+"""Requests of the OpenAI dialect, read and written."""
+
+import re
+from typing import Any, Literal
+
+import msgspec
+
+from gateway.chat import (
+    ChatRequest,
+    Choice,
+    Format,
+    Image,
+    Message,
+    Part,
+    Refusal,
+    Text,
+    Thinking,
+    Tool,
+    ToolResult,
+    ToolUse,
+)
+from gateway.dialects.calls import Written, shaped, unexpressed
+from gateway.errors import ClientError
+
+
+# The wire: only what has a word in `chat`, and what must be looked at.
+
+
+class _Text(msgspec.Struct, tag="text"):
+    text: str
+
+
+class _Url(msgspec.Struct):
+    url: str
+
+
+class _Image(msgspec.Struct, tag="image_url"):
+    image_url: _Url
+
+
+class _Refusal(msgspec.Struct, tag="refusal"):
+    refusal: str
+
+
+class _Function(msgspec.Struct):
+    name: str
+    arguments: str
+
+
+class _Call(msgspec.Struct):
+    id: str
+    function: _Function
+    type: Literal["function"] = "function"
+
+
+class _System(msgspec.Struct, tag_field="role", tag="system"):
+    content: str | list[_Text]
+
+
+class _Developer(msgspec.Struct, tag_field="role", tag="developer"):
+    content: str | list[_Text]
+
+
+class _User(msgspec.Struct, tag_field="role", tag="user"):
+    content: str | list[_Text | _Image]
+
+
+class _Assistant(msgspec.Struct, tag_field="role", tag="assistant"):
+    content: str | list[_Text | _Refusal] | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning_details: list[dict[str, Any]] | None = None
+    tool_calls: list[_Call] | None = None
+
+
+class _Tool(msgspec.Struct, tag_field="role", tag="tool"):
+    tool_call_id: str
+    content: str | list[_Text]
+
+
+class _Definition(msgspec.Struct):
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class _FunctionTool(msgspec.Struct):
+    function: _Definition
+    type: Literal["function"] = "function"
+
+
+class _Named(msgspec.Struct):
+    name: str
+
+
+class _Chosen(msgspec.Struct):
+    function: _Named
+    type: Literal["function"] = "function"
+
+
+class _Schema(msgspec.Struct):
+    name: str = ""
+    schema: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class _Format(msgspec.Struct):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: _Schema | None = None
+
+
+class _Body(msgspec.Struct):
+    messages: list[_System | _Developer | _User | _Assistant | _Tool]
+    model: str = ""
+    stream: bool | None = None
+    stream_options: dict[str, Any] | None = None
+    tools: list[_FunctionTool] | None = None
+    tool_choice: Literal["auto", "none", "required"] | _Chosen | None = None
+    parallel_tool_calls: bool | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None  # of many servers of this dialect
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    response_format: _Format | None = None
+    reasoning_effort: str | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+
+
+# What changes the answer so much that it would be missed; and the values that ask for nothing.
+REFUSED: dict[str, tuple[object, ...]] = {
+    "n": (1,),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "logit_bias": ({},),
+    "audio": (),
+    "modalities": (["text"],),
+    "functions": ([],),
+    "function_call": ("none", "auto"),
+    "web_search_options": (),
+}
+_DATA = re.compile(r"data:([\w.+/-]+);base64,(.*)", re.DOTALL)
+_CHOICES: dict[str, Literal["auto", "none", "any"]] = {
+    "auto": "auto",
+    "none": "none",
+    "required": "any",
+}
+
+
+def read_request(body: dict[str, Any]) -> ChatRequest:
+    """Return what a body asks for.
+
+    Raises:
+        ClientError: it is not such a request, or asks for what has no word in `chat`.
+    """
+    for name, nothing in REFUSED.items():
+        if body.get(name) is not None and body[name] not in nothing:
+            raise unexpressed(name)
+    wire = shaped(body, _Body)
+    limit = wire.max_completion_tokens
+    return ChatRequest(
+        messages=_merged([_read_message(message) for message in wire.messages]),
+        stream=bool(wire.stream),
+        tools=tuple(_read_tool(tool.function) for tool in wire.tools or ()),
+        choice=_read_choice(wire.tool_choice),
+        parallel=wire.parallel_tool_calls,
+        max_tokens=wire.max_tokens if limit is None else limit,
+        temperature=wire.temperature,
+        top_p=wire.top_p,
+        top_k=wire.top_k,
+        stop=(wire.stop,) if isinstance(wire.stop, str) else tuple(wire.stop or ()),
+        seed=wire.seed,
+        presence_penalty=wire.presence_penalty,
+        frequency_penalty=wire.frequency_penalty,
+        format=_read_format(wire.response_format),
+        effort=wire.reasoning_effort or "",
+        user=wire.user or wire.safety_identifier or "",
+        dropped=_unknown(body),
+    )
+
+
+def _unknown(body: dict[str, Any]) -> tuple[str, ...]:
+    known = {*_Body.__struct_fields__, *REFUSED}
+    return tuple(name for name, value in body.items() if name not in known and value is not None)
+
+
+def _merged(messages: list[Message]) -> tuple[Message, ...]:
+    """Put the turns of one role together: each tool's result comes as a message of its own."""
+    merged: list[Message] = []
+    for message in messages:
+        if merged and merged[-1].role == message.role:
+            message = Message(message.role, merged.pop().parts + message.parts)
+        merged.append(message)
+    return tuple(merged)
+
+
+def _read_message(wire: _System | _Developer | _User | _Assistant | _Tool) -> Message:
+    match wire:
+        case _System() | _Developer():
+            return Message("system", _texts(wire.content))
+        case _Tool():
+            result = ToolResult(wire.tool_call_id, _results(wire.content))
+            return Message("user", (result,))
+        case _User():
+            if isinstance(wire.content, str):
+                return Message("user", _texts(wire.content))
+            return Message("user", tuple(_read_part(part) for part in wire.content))
+        case _Assistant():
+            return Message("assistant", tuple(_said(wire)))
+
+
+def _texts(content: str | list[_Text]) -> tuple[Text, ...]:
+    texts = [content] if isinstance(content, str) else [part.text for part in content]
+    return tuple(Text(text) for text in texts if text)
+
+
+def _results(content: str | list[_Text]) -> tuple[Text | Image, ...]:
+    return _texts(content)
+
+
+def _read_part(part: _Text | _Image) -> Part:
+    if isinstance(part, _Text):
+        return Text(part.text)
+    url = part.image_url.url
+    if match := _DATA.fullmatch(url):
+        return Image(media=match[1], data=match[2])
+    if not url.startswith(("https://", "http://")):
+        raise ClientError("an image_url is http, https, or base64 data", param="messages")
+    return Image(url=url)
+
+
+def _said(wire: _Assistant) -> list[Part]:
+    parts: list[Part] = read_thinking(wire.reasoning_content, wire.reasoning_details)
+    content = wire.content or []
+    for part in [_Text(content)] if isinstance(content, str) else content:
+        if isinstance(part, _Refusal):
+            parts.append(Refusal(part.refusal))
+        elif part.text:
+            parts.append(Text(part.text))
+    if wire.refusal:
+        parts.append(Refusal(wire.refusal))
+    calls = wire.tool_calls or []
+    return parts + [ToolUse(call.id, call.function.name, call.function.arguments) for call in calls]
+
+
+def read_thinking(text: str | None, details: list[dict[str, Any]] | None) -> list[Part]:
+    """Return what a message holds of thinking: OpenRouter's details say it exactly."""
+    parts: list[Part] = []
+    for detail in details or ():
+        match detail:
+            case {"type": "reasoning.text", "text": str(said)}:
+                signature = detail.get("signature")
+                parts.append(Thinking(said, signature if isinstance(signature, str) else ""))
+            case {"type": "reasoning.encrypted", "data": str(data)}:
+                parts.append(Thinking(redacted=data))
+            case {"type": "reasoning.text", "signature": str(signature)} if text:
+                # As the fragments of a stream come together: the text stands elsewhere.
+                parts.append(Thinking(text, signature))
+    return parts or ([Thinking(text)] if text else [])
+
+
+def _read_tool(function: _Definition) -> Tool:
+    return Tool(function.name, function.description or "", function.parameters, function.strict)
+
+
+def _read_choice(choice: str | _Chosen | None) -> Choice | None:
+    if isinstance(choice, _Chosen):
+        return Choice("tool", choice.function.name)
+    return None if choice is None else Choice(_CHOICES[choice])
+
+
+def _read_format(wire: _Format | None) -> Format | None:
+    if wire is None or wire.type == "text":
+        return None
+    schema = wire.json_schema if wire.type == "json_schema" else None
+    return Format(schema.schema, schema.name, schema.strict) if schema else Format()
+
+
+# Written.
+
+
+def write_request(request: ChatRequest, model: str) -> Written:
+    """Return the body that asks for it, and what is not in it.
+
+    Raises:
+        ClientError: it asks for what this dialect has no word for.
+    """
+    dropped: list[str] = []
+    body: dict[str, Any] = {"model": model, "messages": _write_messages(request, dropped)}
+    if request.stream:
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+    if request.tools:
+        body["tools"] = [_write_tool(tool) for tool in request.tools]
+    told = {
+        "tool_choice": _write_choice(request.choice),
+        "parallel_tool_calls": request.parallel if request.tools else None,
+        "max_completion_tokens": request.max_tokens,
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "stop": list(request.stop) or None,
+        "seed": request.seed,
+        "presence_penalty": request.presence_penalty,
+        "frequency_penalty": request.frequency_penalty,
+        "response_format": _write_format(request.format),
+        "reasoning_effort": _write_effort(request),
+        "user": request.user or None,
+    }
+    body |= {name: value for name, value in told.items() if value is not None}
+    if request.top_k is not None:
+        dropped.append("top_k")
+    return Written(body, tuple(dropped))
+
+
+def _write_messages(request: ChatRequest, dropped: list[str]) -> list[dict[str, Any]]:
+    if request.messages and request.messages[-1].role == "assistant":
+        raise unexpressed("messages: a last one of the assistant, to go on from,", "openai")
+    written: list[dict[str, Any]] = []
+    for message in request.messages:
+        if message.role == "assistant":
+            written.append(_write_assistant(message, dropped))
+        else:
+            written += _write_turn(message, dropped)
+    return written
+
+
+def _write_turn(message: Message, dropped: list[str]) -> list[dict[str, Any]]:
+    """Return a turn of the user or the system; results go first, next to their calls."""
+    written = []
+    rest: list[dict[str, Any]] = []
+    for part in message.parts:
+        if isinstance(part, ToolResult):
+            written.append(_write_result(part, dropped))
+        elif isinstance(part, Text):
+            rest.append({"type": "text", "text": part.text})
+        elif isinstance(part, Image):
+            url = part.url or f"data:{part.media};base64,{part.data}"
+            rest.append({"type": "image_url", "image_url": {"url": url}})
+    if rest or not written:
+        written.append({"role": message.role, "content": _plain(rest)})
+    return written
+
+
+def _plain(parts: list[dict[str, Any]]) -> object:
+    """Return parts as one text if they are no more: all servers read that."""
+    if not parts:
+        return ""
+    return parts[0]["text"] if len(parts) == 1 and "text" in parts[0] else parts
+
+
+def _write_result(result: ToolResult, dropped: list[str]) -> dict[str, Any]:
+    if any(isinstance(part, Image) for part in result.parts):
+        raise unexpressed("messages: an image in a tool_result", "openai")
+    if result.failed:
+        dropped.append("is_error")
+    texts = [{"type": "text", "text": part.text} for part in result.parts if isinstance(part, Text)]
+    return {"role": "tool", "tool_call_id": result.id, "content": _plain(texts)}
+
+
+def _write_assistant(message: Message, dropped: list[str]) -> dict[str, Any]:
+    written: dict[str, Any] = {"role": "assistant", "content": None}
+    texts, refusals, calls = [], [], []
+    for part in message.parts:
+        match part:
+            case Text():
+                texts.append({"type": "text", "text": part.text})
+            case Refusal():
+                refusals.append(part.text)
+            case ToolUse():
+                function = {"name": part.name, "arguments": part.arguments}
+                calls.append({"id": part.id, "type": "function", "function": function})
+            case Thinking():
+                dropped.append("thinking")  # what was thought is no input of this dialect
+    if texts or not calls:
+        written["content"] = _plain(texts)
+    if refusals:
+        written["refusal"] = "".join(refusals)
+    if calls:
+        written["tool_calls"] = calls
+    return written
+
+
+def _write_tool(tool: Tool) -> dict[str, Any]:
+    about: dict[str, Any] = {"description": tool.description or None, "strict": tool.strict}
+    about["parameters"] = tool.schema
+    told = {name: value for name, value in about.items() if value is not None}
+    return {"type": "function", "function": {"name": tool.name, **told}}
+
+
+def _write_choice(choice: Choice | None) -> object:
+    if choice is None:
+        return None
+    if choice.mode == "tool":
+        return {"type": "function", "function": {"name": choice.name}}
+    return "required" if choice.mode == "any" else choice.mode
+
+
+def _write_format(format: Format | None) -> dict[str, Any] | None:
+    if format is None:
+        return None
+    if format.schema is None:
+        return {"type": "json_object"}
+    schema: dict[str, Any] = {"name": format.name or "answer", "schema": format.schema}
+    if format.strict is not None:
+        schema["strict"] = format.strict
+    return {"type": "json_schema", "json_schema": schema}
+
+
+# Tokens of thinking up to which an effort is meant; above all it is the greatest.
+BUDGETS = {2048: "low", 8192: "medium"}
+
+
+def _write_effort(request: ChatRequest) -> str | None:
+    if request.effort:
+        return "xhigh" if request.effort == "max" else request.effort
+    if request.budget is None:
+        return None
+    return next((word for most, word in BUDGETS.items() if request.budget <= most), "high")

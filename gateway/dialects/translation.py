@@ -1,0 +1,61 @@
+"""From one dialect into another: a request, a stream, a whole answer."""
+
+from typing import Any
+
+from gateway._sseparse import entries
+from gateway.dialects.calls import Call, Heading, Written, loads_event
+from gateway.dialects.dialect import Dialect
+from gateway.errors import UpstreamProtocolError
+
+
+def translate_request(call: Call, ours: Dialect, theirs: Dialect, model: str) -> Written:
+    """Return a client's request as an upstream of another dialect wants it.
+
+    Raises:
+        ClientError: it says what cannot be said there; names the parameter.
+    """
+    request = ours.read_request(call.body)
+    written = theirs.write_request(request, model)
+    return Written(written.body, (*request.dropped, *written.dropped))
+
+
+def translate_answer(
+    body: bytes, theirs: Dialect, ours: Dialect, heading: Heading
+) -> dict[str, Any]:
+    """Return an upstream's whole answer as the client wants it.
+
+    Raises:
+        UpstreamError: it is an error, or no answer that can be read.
+    """
+    answer = loads_event(body)
+    if answer is None:
+        raise UpstreamProtocolError("the upstream's answer is not JSON")
+    return ours.write_answer(theirs.read_answer(answer), heading)
+
+
+class Translation:
+    """An upstream's stream, as it is said in the client's dialect."""
+
+    def __init__(self, theirs: Dialect, ours: Dialect, heading: Heading) -> None:
+        self._read = theirs.reader()
+        self._writer = ours.writer(heading)
+
+    def blocks(self, data: bytes) -> list[bytes]:
+        """Return the blocks for some canonical events of the upstream.
+
+        Raises:
+            UpstreamProtocolError: one of them cannot be read, or not be said.
+        """
+        blocks: list[bytes] = []
+        for _, payload in entries(data):
+            event = loads_event(payload)
+            if event is None:
+                # To skip it would be to lose a part of the answer unsaid.
+                raise UpstreamProtocolError("an event of the upstream cannot be read")
+            for said in self._read(event):
+                blocks += self._writer.write(said)
+        return blocks
+
+    def end(self) -> list[bytes]:
+        """Return the blocks that are due when the stream has ended well."""
+        return self._writer.end()
