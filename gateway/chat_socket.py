@@ -18,7 +18,6 @@ import orjson
 from wsproto.frame_protocol import CloseReason
 
 from gateway._sseparse import depth
-from gateway.channel import Channel
 from gateway.desk import STREAMS, Desk
 from gateway.dialects import openai
 from gateway.dialects.calls import MAX_DEPTH
@@ -144,8 +143,8 @@ class ChatSocket:
         if not isinstance(place, str) or not isinstance(after, str):
             raise ClientError("a resume has a stream, and perhaps a cursor as after")
         live = self._visit.log(place.removeprefix(STREAMS))
-        if isinstance(live.log, Channel):
-            raise ClientError("a channel is no chat", param="stream")
+        if live.log.dialect != "openai":
+            raise ClientError("this stream is no chat completion", param="stream")
         cursor, recovered = self._visit.begin_at(live.log, after)
         self._lane(id, live, Delivery(""), cursor=cursor).start(recovered=recovered)
 

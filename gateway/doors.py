@@ -23,7 +23,7 @@ from gateway.dialects import openai
 from gateway.dialects.calls import Call
 from gateway.dialects.known import DIALECTS
 from gateway.dialects.translation import translate_request
-from gateway.errors import ClientError, CursorGone, ModelNotFound
+from gateway.errors import ClientError, CursorGone, ModelNotFound, Unprocessable
 from gateway.eventlog import EventLog, State, epoch_of
 from gateway.guard import RequestHead
 from gateway.host import Request
@@ -121,6 +121,8 @@ class Doors:
         again = self._asked_before(visit)
         ids = _resumes(head)
         waits = _waits(head)
+        if again is not None and again.log.dialect != call.dialect:
+            raise Unprocessable("the answer that this key or cursor is of is in another dialect")
         if again is not None:
             self._repeat(visit, again, ids=ids or bool(head.get(b"last-event-id")), waits=waits)
             return

@@ -444,8 +444,9 @@ class UpstreamRefused(UpstreamError):
         An error of nothing would be none to a page, which would come back for the end.
         """
         plain = (str, int, float, type(None))
-        said = {k: v for k, v in self.error.items() if isinstance(v, plain)}
-        return {"error": said or {"message": self.message}}
+        told = {k: v for k, v in self.error.items() if isinstance(v, plain)}
+        whole = {"message": self.message, "type": self.type, "param": None, "code": None}
+        return {"error": {**whole, **told}}
 
 
 class StreamInterrupted(UpstreamError):

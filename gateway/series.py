@@ -18,6 +18,8 @@ ROUTES = (
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/embeddings",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
     "/v1/chat/completions/stream",
     "/v1/stream/{id}",
     "/v1/stream/{id}/cancel",

@@ -272,7 +272,7 @@ class Stream(Job):
     def _estimate(self) -> int | None:
         """Return how many tokens came, if the client asked and the provider has not said."""
         parser = self._parser
-        if not self._wants_usage or parser is None or parser.usage is not None:
+        if not self._wants_usage or parser is None or (parser.usage and parser.finish):
             return None
         return parser.events  # providers send a token, or a few, in each
 

@@ -60,6 +60,7 @@ class Unary(Job):
             answer = translate_answer(body, theirs, self._dialect, self._heading)
         except UpstreamRefused as error:
             error.error = self._provider.redacted_error(error.error)
+            error.status = theirs.status_of(error.error)
             raise
         return orjson.dumps(answer)
 

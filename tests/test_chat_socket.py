@@ -244,7 +244,7 @@ async def test_a_client_that_does_not_read_holds_up_its_chats_and_loses_nothing(
         ('{"type":"chat","id":"x","model":"m","stream":"y"}', "x", None),
         ('{"type":"resume","id":"x"}', "x", "a resume has a stream"),
         ('{"type":"resume","id":"x","stream":"gen_unknown"}', "x", "no such stream"),
-        ('{"type":"resume","id":"x","stream":"events"}', "x", "a channel is no chat"),
+        ('{"type":"resume","id":"x","stream":"events"}', "x", "is no chat completion"),
     ],
 )
 async def test_what_cannot_be_done_is_said_and_the_socket_stays(message, id, what):
