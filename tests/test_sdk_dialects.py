@@ -240,7 +240,9 @@ async def test_openais_sdk_gets_thinking_with_its_signature(ask):
     message = said.choices[0].message
     assert message.content == "t0 t1"
     assert message.reasoning_content == "r0 r1 r2"
-    assert message.reasoning_details[-1]["signature"].startswith("bW9ja")
+    [detail] = message.reasoning_details
+    assert detail["text"] == "r0 r1 r2"
+    assert detail["signature"].startswith("bW9ja")
 
 
 GPTS_ERRORS: dict[str, type[openai.APIError]] = {
@@ -268,9 +270,10 @@ async def test_a_failure_of_the_other_dialect_raises_openais_own_error(fault):
     assert caught.value.message
 
 
-async def test_openais_sdk_holds_a_conversation_whose_thinking_comes_back_exactly():
+@GPT
+async def test_openais_sdk_holds_a_conversation_whose_thinking_comes_back_exactly(ask):
     def talk(client: openai.OpenAI) -> Any:
-        first = completion(client, tools=[FUNCTION], tool_choice="required")
+        first = ask(client, tools=[FUNCTION], tool_choice="required")
         said = first.choices[0].message
         results = [
             {"role": "tool", "tool_call_id": call.id, "content": "sunny"}
@@ -287,6 +290,7 @@ async def test_openais_sdk_holds_a_conversation_whose_thinking_comes_back_exactl
     assert sent["system"] == "be brief"
     assert [turn["role"] for turn in sent["messages"]] == ["user", "assistant", "user"]
     thinking, call = sent["messages"][1]["content"]
+    assert thinking["thinking"] == "r0 r1"
     assert thinking["signature"] == first.reasoning_details[0]["signature"]
     assert sent["messages"][2]["content"][0]["tool_use_id"] == call["id"]
 

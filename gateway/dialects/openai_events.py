@@ -13,11 +13,6 @@ from gateway.chat import Delta, Event, Fault, Start, Stop, ToolCall, Usage
 from gateway.dialects.calls import Heading, count, encode
 
 
-# How pieces of a message are called in a delta.
-TEXTS = ("content", "reasoning", "refusal")
-NAMES = {"content": "content", "reasoning": "reasoning_content", "refusal": "refusal"}
-
-
 class Writer:
     """Says events as chunks of one choice."""
 
@@ -25,6 +20,7 @@ class Writer:
         self._heading = heading
         self._usage: Usage | None = None
         self._begun = False
+        self._thoughts = 0  # blocks of thinking that are complete
         self._left = self._right = b""  # of a chunk, round its delta
         self._name(heading.id, heading.model)
 
@@ -32,7 +28,7 @@ class Writer:
         """Return the blocks that say an event."""
         match event:
             case Delta():
-                return self._chunk(_delta(event))
+                return self._chunk(self._delta(event))
             case ToolCall():
                 return self._chunk({"tool_calls": [_fragment(event)]})
             case Start():
@@ -69,26 +65,29 @@ class Writer:
         right = self._right.replace(b"null}]", encode(finish) + b"}]")
         return [*before, self._left + encode(delta) + right]
 
+    def _delta(self, event: Delta) -> dict[str, Any]:
+        """Return a delta; thinking also in OpenRouter's shape, for OpenAI has none with proof.
+
+        Fragments of one block have one index, by which SDKs put them together again.
+        """
+        if text := event.content or event.refusal:
+            return {"content" if event.content else "refusal": text}
+        detail: dict[str, Any] = {"type": "reasoning.text", "index": self._thoughts}
+        if event.reasoning:
+            detail["text"] = event.reasoning
+            return {"reasoning_content": event.reasoning, "reasoning_details": [detail]}
+        self._thoughts += 1
+        if event.signature:
+            return {"reasoning_details": [{**detail, "signature": event.signature}]}
+        hidden = {"type": "reasoning.encrypted", "data": event.redacted}
+        return {"reasoning_details": [{**detail, **hidden}]}
+
     def _name(self, id: str, model: str) -> None:
         head = {"id": id, "object": "chat.completion.chunk", "created": self._heading.created}
         self._head = {**head, "model": model}
         self._left = b'data: %b,"choices":[{"index":0,"delta":' % encode(self._head)[:-1]
         usage = b',"usage":null' if self._heading.wants_usage else b""
         self._right = b',"logprobs":null,"finish_reason":null}]%b}\n\n' % usage
-
-
-def _delta(event: Delta) -> dict[str, Any]:
-    for name in TEXTS:
-        if text := getattr(event, name):
-            return {NAMES[name]: text}
-    return {"reasoning_details": [detail(event.signature, event.redacted)]}
-
-
-def detail(signature: str, redacted: str) -> dict[str, Any]:
-    """Return what OpenAI has no place for, in the shape that OpenRouter gave it."""
-    if redacted:
-        return {"type": "reasoning.encrypted", "data": redacted}
-    return {"type": "reasoning.text", "signature": signature}
 
 
 def _fragment(event: ToolCall) -> dict[str, Any]:

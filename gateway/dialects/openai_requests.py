@@ -259,9 +259,6 @@ def read_thinking(text: str | None, details: list[dict[str, Any]] | None) -> lis
                 parts.append(Thinking(said, signature if isinstance(signature, str) else ""))
             case {"type": "reasoning.encrypted", "data": str(data)}:
                 parts.append(Thinking(redacted=data))
-            case {"type": "reasoning.text", "signature": str(signature)} if text:
-                # As the fragments of a stream come together: the text stands elsewhere.
-                parts.append(Thinking(text, signature))
     return parts or ([Thinking(text)] if text else [])
 
 

@@ -1,0 +1,573 @@
+"""Requests and whole answers between dialects: read, written, and refused where need be."""
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.chat import (
+    Answer,
+    ChatRequest,
+    Choice,
+    Image,
+    Message,
+    Refusal,
+    Stop,
+    Text,
+    Thinking,
+    Tool,
+    ToolResult,
+    ToolUse,
+    Usage,
+)
+from gateway.dialects import anthropic, openai
+from gateway.dialects.anthropic_requests import MAX_TOKENS
+from gateway.dialects.calls import MAX_SHOWN, Call, Heading, shown
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.known import DIALECTS
+from gateway.dialects.translation import translate_answer, translate_request
+from gateway.errors import ClientError, UpstreamError, UpstreamProtocolError, UpstreamRefused
+
+
+OPENAI, ANTHROPIC = openai.DIALECT, anthropic.DIALECT
+EACH = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS.keys())
+HEADING = Heading("id-1", "m", 1_700_000_000)
+USER = {"role": "user", "content": "hi"}
+untimed = settings(deadline=None)
+
+
+def translated(ours: Dialect, theirs: Dialect, **body: Any) -> tuple[dict[str, Any], set[str]]:
+    """Return what an upstream is sent, without its model, and what was dropped."""
+    call = Call(dialect=ours.name, model="m", stream=False, wants_usage=True, body=body)
+    written = translate_request(call, ours, theirs, "theirs")
+    assert written.body.pop("model") == "theirs"
+    return written.body, set(written.dropped)
+
+
+def to_anthropic(*messages: Any, **params: Any) -> dict[str, Any]:
+    body, dropped = translated(OPENAI, ANTHROPIC, messages=messages or [USER], **params)
+    assert not dropped
+    return body
+
+
+def to_openai(*messages: Any, **params: Any) -> dict[str, Any]:
+    body, dropped = translated(ANTHROPIC, OPENAI, messages=messages or [USER], **params)
+    assert not dropped
+    return body
+
+
+# Parameters: what OpenAI's clients say, and what Anthropic is asked.
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
+FUNCTION = {"name": "f", "description": "does", "parameters": SCHEMA, "strict": True}
+TOOL = {"name": "f", "description": "does", "input_schema": SCHEMA, "strict": True}
+
+PARAMS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "a bound": ({"max_tokens": 5}, {"max_tokens": 5}),
+    "the newer bound counts": ({"max_tokens": 9, "max_completion_tokens": 5}, {"max_tokens": 5}),
+    "no bound": ({}, {"max_tokens": MAX_TOKENS}),
+    "null": ({"stop": None, "n": None, "user": None, "new": None}, {"max_tokens": MAX_TOKENS}),
+    "one answer": ({"n": 1}, {"max_tokens": MAX_TOKENS}),
+    "sampling": ({"temperature": 0.5, "top_p": 0.9, "top_k": 4},) * 2,
+    "one stop": ({"stop": "x"}, {"stop_sequences": ["x"]}),
+    "stops": ({"stop": ["x", "y"]}, {"stop_sequences": ["x", "y"]}),
+    "a user": ({"user": "u"}, {"metadata": {"user_id": "u"}}),
+    "a user, newer": ({"safety_identifier": "u"}, {"metadata": {"user_id": "u"}}),
+    "tools": ({"tools": [{"type": "function", "function": FUNCTION}]}, {"tools": [TOOL]}),
+    "a tool without parameters": (
+        {"tools": [{"type": "function", "function": {"name": "f"}}]},
+        {"tools": [{"name": "f", "input_schema": {"type": "object"}}]},
+    ),
+    "any tool": ({"tool_choice": "required"}, {"tool_choice": {"type": "any"}}),
+    "no tool": ({"tool_choice": "none"}, {"tool_choice": {"type": "none"}}),
+    "this tool": (
+        {"tool_choice": {"type": "function", "function": {"name": "f"}}},
+        {"tool_choice": {"type": "tool", "name": "f"}},
+    ),
+    "one tool at a time": (
+        {
+            "tools": [{"type": "function", "function": FUNCTION}],
+            "parallel_tool_calls": False,
+        },
+        {"tools": [TOOL], "tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
+    ),
+    "a schema": (
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "n", "schema": SCHEMA},
+            }
+        },
+        {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
+    ),
+    "plain text": ({"response_format": {"type": "text"}}, {"max_tokens": MAX_TOKENS}),
+    "effort": (
+        {"reasoning_effort": "minimal"},
+        {"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}},
+    ),
+    "no thinking": ({"reasoning_effort": "none"}, {"thinking": {"type": "disabled"}}),
+    "a stream": ({"stream": True, "stream_options": {"include_usage": True}}, {"stream": True}),
+}
+
+
+@pytest.mark.parametrize(("asked", "sent"), PARAMS.values(), ids=PARAMS.keys())
+def test_parameters_of_openais_clients_reach_anthropic(asked, sent):
+    whole = {"messages": [USER], "max_tokens": MAX_TOKENS, **sent}
+    assert to_anthropic(USER, **asked) == whole
+
+
+CLAUDES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "a bound": ({"max_tokens": 5}, {"max_completion_tokens": 5}),
+    "sampling": ({"temperature": 0.5, "top_p": 0.9},) * 2,
+    "stops": ({"stop_sequences": ["x"]}, {"stop": ["x"]}),
+    "a user": ({"metadata": {"user_id": "u"}}, {"user": "u"}),
+    "a stream": (
+        {"stream": True},
+        {"stream": True, "stream_options": {"include_usage": True}},
+    ),
+    "tools": ({"tools": [TOOL]}, {"tools": [{"type": "function", "function": FUNCTION}]}),
+    "any tool": ({"tool_choice": {"type": "any"}}, {"tool_choice": "required"}),
+    "this tool": (
+        {"tool_choice": {"type": "tool", "name": "f"}},
+        {"tool_choice": {"type": "function", "function": {"name": "f"}}},
+    ),
+    "one tool at a time": (
+        {"tools": [TOOL], "tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
+        {
+            "tools": [{"type": "function", "function": FUNCTION}],
+            "tool_choice": "auto",
+            "parallel_tool_calls": False,
+        },
+    ),
+    "a schema": (
+        {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "schema": SCHEMA},
+            }
+        },
+    ),
+    "effort": (
+        {"thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}},
+        {"reasoning_effort": "xhigh"},
+    ),
+    "some thinking": (
+        {"thinking": {"type": "enabled", "budget_tokens": 1024}},
+        {"reasoning_effort": "low"},
+    ),
+    "much thinking": (
+        {"thinking": {"type": "enabled", "budget_tokens": 30_000}},
+        {"reasoning_effort": "high"},
+    ),
+    "no thinking": ({"thinking": {"type": "disabled"}}, {}),
+}
+
+
+@pytest.mark.parametrize(("asked", "sent"), CLAUDES.values(), ids=CLAUDES.keys())
+def test_parameters_of_anthropics_clients_reach_openai(asked, sent):
+    assert to_openai(USER, **asked) == {"messages": [USER], **sent}
+
+
+# Messages.
+
+
+def test_a_conversation_with_tools_reaches_anthropic_as_turns():
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":"b"}'}}
+    body = to_anthropic(
+        {"role": "system", "content": "be brief"},
+        {"role": "developer", "content": [{"type": "text", "text": "be kind"}]},
+        {"role": "user", "content": "go"},
+        {"role": "assistant", "content": "well", "tool_calls": [call, {**call, "id": "c2"}]},
+        {"role": "tool", "tool_call_id": "c1", "content": "one"},
+        {"role": "tool", "tool_call_id": "c2", "content": [{"type": "text", "text": "two"}]},
+        {"role": "user", "content": "and?"},
+    )
+    use = {"type": "tool_use", "id": "c1", "name": "f", "input": {"a": "b"}}
+    assert body["system"] == [
+        {"type": "text", "text": "be brief"},
+        {"type": "text", "text": "be kind"},
+    ]
+    assert body["messages"] == [
+        {"role": "user", "content": "go"},
+        {
+            "role": "assistant",
+            "content": [{"type": "text", "text": "well"}, use, {**use, "id": "c2"}],
+        },
+        {
+            "role": "user",
+            "content": [
+                {
+                    "type": "tool_result",
+                    "tool_use_id": "c1",
+                    "content": [{"type": "text", "text": "one"}],
+                },
+                {
+                    "type": "tool_result",
+                    "tool_use_id": "c2",
+                    "content": [{"type": "text", "text": "two"}],
+                },
+                {"type": "text", "text": "and?"},
+            ],
+        },
+    ]
+
+
+def test_a_conversation_with_tools_reaches_openai_as_messages():
+    body, dropped = translated(
+        ANTHROPIC,
+        OPENAI,
+        system="be brief",
+        messages=[
+            {"role": "user", "content": "go"},
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "thinking", "thinking": "hm", "signature": "s"},
+                    {"type": "text", "text": "well"},
+                    {"type": "tool_use", "id": "c1", "name": "f", "input": {"a": "b"}},
+                ],
+            },
+            {
+                "role": "user",
+                "content": [
+                    {"type": "tool_result", "tool_use_id": "c1", "content": "no", "is_error": True},
+                    {"type": "text", "text": "and?", "cache_control": {"type": "ephemeral"}},
+                ],
+            },
+        ],
+    )
+    assert body["messages"] == [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": "go"},
+        {
+            "role": "assistant",
+            "content": "well",
+            "tool_calls": [
+                {
+                    "id": "c1",
+                    "type": "function",
+                    "function": {"name": "f", "arguments": '{"a":"b"}'},
+                }
+            ],
+        },
+        {"role": "tool", "tool_call_id": "c1", "content": "no"},
+        {"role": "user", "content": "and?"},
+    ]
+    assert dropped == {"thinking", "is_error", "cache_control"}
+
+
+IMAGES = {
+    "by url": (
+        {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
+        {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}},
+    ),
+    "in base64": (
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}},
+        {
+            "type": "image",
+            "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="},
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize(("theirs", "ours"), IMAGES.values(), ids=IMAGES.keys())
+def test_images_go_both_ways(theirs, ours):
+    text = {"type": "text", "text": "what is it?"}
+    gpt, claude = ({"role": "user", "content": [text, image]} for image in (theirs, ours))
+
+    assert to_anthropic(gpt)["messages"] == [claude]
+    assert to_openai(claude)["messages"] == [gpt]
+
+
+def test_a_system_message_amid_the_conversation_keeps_its_place():
+    turns = [USER, {"role": "system", "content": "new rules"}, USER]
+    assert to_anthropic(*turns)["messages"] == turns
+    assert to_openai(*turns)["messages"] == turns
+
+
+def test_thinking_without_proof_is_not_shown_to_who_did_not_think_it():
+    said = {"role": "assistant", "content": "2", "reasoning_content": "1+1"}
+    assert to_anthropic(USER, said, USER)["messages"][1] == {"role": "assistant", "content": "2"}
+
+
+# What cannot be said, and the parameter that is named.
+
+UNSAID_TO_ANTHROPIC: dict[str, tuple[dict[str, Any], str]] = {
+    "several answers": ({"n": 2}, "n"),
+    "probabilities": ({"logprobs": True}, "logprobs"),
+    "bias": ({"logit_bias": {"1": 2}}, "logit_bias"),
+    "sound": ({"modalities": ["text", "audio"]}, "modalities"),
+    "json of no schema": ({"response_format": {"type": "json_object"}}, "response_format"),
+    "functions as they were": ({"functions": [{"name": "f"}]}, "functions"),
+    "a tool that is no function": ({"tools": [{"type": "custom", "custom": {}}]}, "tools[0].type"),
+    "a file": (
+        {"messages": [{"role": "user", "content": [{"type": "file", "file": {}}]}]},
+        "messages[0].content[0].type",
+    ),
+    "an image from nowhere": (
+        {"messages": [{"role": "user", "content": [
+            {"type": "image_url", "image_url": {"url": "ftp://a"}}
+        ]}]},
+        "messages",
+    ),
+    "a role nobody has": ({"messages": [{"role": "judge", "content": "x"}]}, "messages[0].role"),
+    "arguments that are none": (
+        {"messages": [{"role": "assistant", "tool_calls": [
+            {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{"}}
+        ]}]},
+        "messages",
+    ),
+    "no messages": ({"messages": None}, "messages"),
+    "a number in words": ({"max_tokens": "many"}, "max_tokens"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("asked", "param"), UNSAID_TO_ANTHROPIC.values(), ids=UNSAID_TO_ANTHROPIC.keys()
+)
+def test_what_anthropic_has_no_word_for_is_refused_by_name(asked, param):
+    with pytest.raises(ClientError) as caught:
+        translated(OPENAI, ANTHROPIC, **{"messages": [USER], **asked})
+    assert caught.value.param == param
+    assert param in caught.value.message or param == "messages"
+
+
+UNSAID_TO_OPENAI: dict[str, tuple[dict[str, Any], str]] = {
+    "a tool of the provider's": (
+        {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
+        "tools[0].type",
+    ),
+    "servers of the provider's": ({"mcp_servers": [{"url": "x"}]}, "mcp_servers"),
+    "a document": (
+        {"messages": [{"role": "user", "content": [{"type": "document", "source": {}}]}]},
+        "messages[0].content[0].type",
+    ),
+    "an image as a tool's result": (
+        {"messages": [{"role": "user", "content": [
+            {"type": "tool_result", "tool_use_id": "t", "content": [IMAGES["by url"][1]]}
+        ]}]},
+        "messages",
+    ),
+    "a beginning to go on from": (
+        {"messages": [USER, {"role": "assistant", "content": "{"}]},
+        "messages",
+    ),
+    "an image of the assistant": (
+        {"messages": [{"role": "assistant", "content": [IMAGES["by url"][1]]}]},
+        "messages",
+    ),
+    "no messages": ({"messages": None}, "messages"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("asked", "param"), UNSAID_TO_OPENAI.values(), ids=UNSAID_TO_OPENAI.keys()
+)
+def test_what_openai_has_no_word_for_is_refused_by_name(asked, param):
+    with pytest.raises(ClientError) as caught:
+        translated(ANTHROPIC, OPENAI, **{"messages": [USER], **asked})
+    assert caught.value.param == param
+
+
+def test_what_is_harmless_is_left_out_and_named():
+    _, dropped = translated(
+        OPENAI,
+        ANTHROPIC,
+        messages=[USER],
+        **{"seed": 1, "presence_penalty": 0.1, "temperature": 2.0, "store": True, "new": 1},
+    )
+    assert dropped == {"seed", "presence_penalty", "temperature", "store", "new"}
+    _, dropped = translated(ANTHROPIC, OPENAI, messages=[USER], top_k=3, service_tier="auto")
+    assert dropped == {"top_k", "service_tier"}
+
+
+def test_names_that_are_shown_can_forge_nothing():
+    assert shown(("seed", "seed", "a\r\nset-cookie: x", "é", "", "b" * 50)) == b"seed"
+    assert shown(tuple(f"p{i}" for i in range(100))).count(b",") == MAX_SHOWN - 1
+
+
+# Any request.
+
+TEXT = st.text(min_size=1, max_size=8)
+NAME = st.sampled_from(["f", "get_weather"])
+OBJECT = st.dictionaries(TEXT, TEXT | st.integers(0, 9) | st.none(), max_size=3)
+ARGUMENTS = OBJECT.map(lambda value: orjson.dumps(value).decode())
+PICTURE = st.builds(Image, url=st.just("https://a.example/b.png")) | st.builds(
+    Image, media=st.just("image/png"), data=st.just("AAAA")
+)
+THOUGHT = st.builds(Thinking, TEXT, TEXT) | st.builds(Thinking, redacted=TEXT)
+RESULT = st.builds(ToolResult, TEXT, st.lists(TEXT.map(Text), max_size=2).map(tuple))
+
+
+def message(role: str, *parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Message]:
+    """A turn whose kinds of parts stand in this order, as both dialects have them."""
+    listed = st.tuples(*[st.lists(part, max_size=2) for part in parts])
+    whole = listed.map(lambda lists: tuple(part for found in lists for part in found))
+    return whole.filter(bool).map(lambda parts: Message(role, parts))  # type: ignore[arg-type]
+
+
+TURN = st.tuples(
+    message("user", RESULT, st.one_of(TEXT.map(Text), PICTURE)),
+    message("assistant", TEXT.map(Text), st.builds(ToolUse, TEXT, NAME, ARGUMENTS)),
+)
+CONVERSATION = st.tuples(
+    st.lists(message("system", TEXT.map(Text)), max_size=1),
+    st.lists(TURN, max_size=2),
+    message("user", RESULT, TEXT.map(Text)),
+).map(lambda parts: (*parts[0], *(turn for pair in parts[1] for turn in pair), parts[2]))
+
+# What both dialects can say, in words of their own.
+REQUESTS = st.builds(
+    ChatRequest,
+    messages=CONVERSATION,
+    stream=st.booleans(),
+    tools=st.lists(st.builds(Tool, NAME, TEXT, OBJECT.filter(bool), st.booleans()), max_size=2).map(
+        tuple
+    ),
+    choice=st.none()
+    | st.sampled_from(["auto", "none", "any"]).map(Choice)
+    | NAME.map(lambda name: Choice("tool", name)),
+    max_tokens=st.integers(1, 9),
+    temperature=st.none() | st.floats(0, 1),
+    top_p=st.none() | st.floats(0, 1),
+    stop=st.lists(TEXT, max_size=2).map(tuple),
+    effort=st.sampled_from(["", "low", "medium", "high", "xhigh"]),
+    user=st.sampled_from(["", "u"]),
+)
+
+
+@EACH
+@untimed
+@given(request=REQUESTS)
+def test_a_request_that_is_written_is_read_as_it_was_meant(dialect, request):
+    written = dialect.write_request(request, "m")
+
+    assert not written.dropped
+    assert dialect.read_request(orjson.loads(orjson.dumps(written.body))) == request
+
+
+@untimed
+@given(request=REQUESTS)
+def test_a_request_goes_there_and_back(request):
+    asked = OPENAI.write_request(request, "m").body
+    sent, _ = translated(OPENAI, ANTHROPIC, **asked)
+    back, _ = translated(ANTHROPIC, OPENAI, **sent)
+
+    assert {"model": "m", **back} == asked
+
+
+@EACH
+@untimed
+@given(thoughts=st.lists(THOUGHT, min_size=1, max_size=3))
+def test_thinking_keeps_its_proof_byte_for_byte(dialect, thoughts):
+    answer = Answer("id", "m", (*thoughts, Text("so")), Stop(0, "stop"), Usage(1, 1))
+    said = orjson.loads(orjson.dumps(dialect.write_answer(answer, HEADING)))
+    assert dialect.read_answer(said) == answer
+
+    message = said["choices"][0]["message"] if dialect is OPENAI else said
+    turn = {"role": "assistant", "content": message["content"]}
+    if dialect is OPENAI:
+        turn |= {key: message[key] for key in ("reasoning_content", "reasoning_details")}
+    [_, again, _] = dialect.read_request({"messages": [USER, turn, USER]}).messages
+    assert again.parts == answer.parts
+
+
+WORDS = st.sampled_from([
+    *("messages", "role", "content", "type", "text", "tools", "tool_choice", "function", "name"),
+    *("image_url", "source", "system", "stop", "n", "thinking", "tool_calls", "usage", "choices"),
+    *("message", "error", "user", "assistant", "tool", "tool_use", "input", "id", "arguments"),
+    *("reasoning_details", "output_config", "response_format", "output_tokens_details"),
+])  # fmt: skip
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 2**40) | WORDS | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=5),
+    max_leaves=12,
+)
+
+
+@EACH
+@untimed
+@given(body=st.dictionaries(WORDS, JSON, max_size=6))
+def test_whatever_a_client_says_the_only_error_is_that_it_said_it(dialect, body):
+    theirs = ANTHROPIC if dialect is OPENAI else OPENAI
+    try:
+        written, _ = translated(dialect, theirs, **{"messages": [USER], **body})
+    except ClientError:
+        return
+    orjson.dumps(written)
+
+
+# Whole answers.
+
+ANSWERS = st.builds(
+    Answer,
+    TEXT,
+    TEXT,
+    st.tuples(
+        st.lists(THOUGHT, max_size=2),
+        st.lists(TEXT.map(Text), max_size=1),
+        st.lists(st.builds(ToolUse, TEXT, NAME, ARGUMENTS), max_size=2),
+    ).map(lambda lists: tuple(part for found in lists for part in found)),
+    st.builds(Stop, st.just(0), st.sampled_from(["stop", "length", "tool_calls"])),
+    st.builds(Usage, st.just(9), st.integers(0, 9), st.integers(0, 4), st.just(2), st.just(1)),
+)
+
+
+@EACH
+@untimed
+@given(answer=ANSWERS)
+def test_an_answer_goes_there_and_back(dialect, answer):
+    theirs = ANTHROPIC if dialect is OPENAI else OPENAI
+    said = orjson.dumps(dialect.write_answer(answer, HEADING))
+    assert dialect.read_answer(orjson.loads(said)) == answer
+
+    there = orjson.dumps(translate_answer(said, dialect, theirs, HEADING))
+    back = orjson.dumps(translate_answer(there, theirs, dialect, HEADING))
+
+    assert dialect.read_answer(orjson.loads(back)) == answer
+
+
+@EACH
+@untimed
+@given(body=st.dictionaries(WORDS, JSON, max_size=6))
+def test_whatever_an_upstream_answers_the_only_error_is_its_own(dialect, body):
+    theirs = ANTHROPIC if dialect is OPENAI else OPENAI
+    try:
+        orjson.dumps(translate_answer(orjson.dumps(body), dialect, theirs, HEADING))
+    except UpstreamError:
+        return
+
+
+def test_a_refusal_keeps_its_words_and_says_that_it_is_one():
+    answer = Answer("id", "m", (Refusal("no"),), Stop(0, "stop"), None)
+    said = ANTHROPIC.write_answer(answer, HEADING)
+    assert said["content"] == [{"type": "text", "text": "no"}]
+    assert said["stop_reason"] == "refusal"
+
+
+@EACH
+def test_what_is_no_answer_is_the_upstreams_mistake(dialect):
+    for body in (b"<html>", b"[]", b"{}", b'{"choices":[]}', b'{"content":"x"}'):
+        with pytest.raises(UpstreamProtocolError):
+            translate_answer(body, dialect, dialect, HEADING)
+
+
+ERRORS = {
+    "openai": (OPENAI, {"error": {"message": "no", "type": "rate_limit_error"}}),
+    "anthropic": (
+        ANTHROPIC,
+        {"type": "error", "error": {"message": "no", "type": "rate_limit_error"}},
+    ),
+}
+
+
+@pytest.mark.parametrize(("dialect", "body"), ERRORS.values(), ids=ERRORS.keys())
+def test_an_error_in_a_good_answer_is_one(dialect, body):
+    with pytest.raises(UpstreamRefused) as caught:
+        translate_answer(orjson.dumps(body), dialect, dialect, HEADING)
+    assert caught.value.message == "no"
+    assert dialect.status_of(caught.value.error) == 429

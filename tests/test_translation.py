@@ -1,0 +1,420 @@
+"""Streams between dialects: recorded ones, and any that can be thought of."""
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway._sseparse import UNTIL_CLOSE, EventParser
+from gateway.chat import Delta, Event, Fault, Start, Stop, ToolCall, Usage
+from gateway.dialects import anthropic, openai
+from gateway.dialects.anthropic_writer import MAX_HELD, Extent
+from gateway.dialects.calls import Heading
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.known import DIALECTS
+from gateway.dialects.translation import Translation
+from gateway.errors import UpstreamProtocolError
+from tests.stories import CASES, case, check_messages, put_together, read
+
+
+HEADING = Heading("id-1", "m", 1_700_000_000)
+untimed = settings(deadline=None)
+EACH = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS.keys())
+
+
+def other(dialect: Dialect) -> Dialect:
+    return openai.DIALECT if dialect is anthropic.DIALECT else anthropic.DIALECT
+
+
+def written(dialect: Dialect, events: list[Event], *, ends: bool = True) -> list[bytes]:
+    writer = dialect.writer(HEADING)
+    blocks = [block for event in events for block in writer.write(event)]
+    return blocks + (writer.end() if ends else [])
+
+
+def parsed(dialect: Dialect, pieces: list[bytes]) -> tuple[EventParser, list[bytes]]:
+    parser = EventParser(UNTIL_CLOSE, dialect=dialect.parser)
+    batches = [parser.feed(piece, 0.0) for piece in pieces]
+    parser.eof()
+    return parser, [batch.data for batch in batches if batch is not None]
+
+
+# Recorded streams: what is said in them.
+
+STORIES: dict[str, dict[str, Any]] = {
+    "anthropic-text": {
+        "parts": [("content", "Hello!")],
+        "stop": ("stop", ""),
+        "usage": Usage(25, 15),
+    },
+    "anthropic-tool": {
+        "parts": [("content", "Okay, let's check the weather for San Francisco, CA:")],
+        "calls": {
+            0: (
+                "toolu_01T1x1fJ34qAmk2tNTrN7Up6",
+                "get_weather",
+                '{"location": "San Francisco, CA", "unit": "fahrenheit"}',
+            )
+        },
+        "stop": ("tool_calls", ""),
+        "usage": Usage(472, 89),
+    },
+    "anthropic-parallel": {
+        "calls": {
+            0: ("toolu_01A09q90qw90lq917835lq9", "get_weather", '{"location": "Paris"}'),
+            1: ("toolu_01B09q90qw90lq917835lq9", "get_time", "{}"),
+        },
+        "stop": ("tool_calls", ""),
+        "usage": Usage(900, 101),
+    },
+    "anthropic-thinking": {
+        "parts": [
+            (
+                "reasoning",
+                "I need to find the GCD of 1071 and 462 using the Euclidean algorithm.\n\n"
+                "1071 = 2 × 462 + 147\n462 = 3 × 147 + 21\n147 = 7 × 21 + 0\n"  # noqa: RUF001
+                "The remainder is 0, so GCD(1071, 462) = 21.",
+            ),
+            ("signature", "EqQBCgIYAhIM1gbcDa9GJwZA2b3hGgxBdjrkzLoky3dl1pkiMOYds+/x=="),
+            (
+                "redacted",
+                "EmwKAhgBEgy3va3pzix/LafPsn4aDFIT2Xlxh0L5L8rLVyIwxtE3rAFBa8cr3qpPkNRj2YfWXGmKDxH4"
+                "mPnZ5sQ7vB==",
+            ),
+            ("content", "The greatest common divisor of 1071 and 462 is **21**."),
+        ],
+        "stop": ("stop", ""),
+        "usage": Usage(167, 80, cached=100, reasoning=62, written=7),
+    },
+    "anthropic-sequence": {
+        "parts": [("content", "1, 2, ")],
+        "stop": ("stop", "3"),
+        "usage": Usage(9, 6),
+    },
+    "anthropic-refusal": {
+        "parts": [("content", "I can")],
+        "stop": ("content_filter", ""),
+        "usage": Usage(30, 4),
+    },
+    "anthropic-error": {
+        "parts": [("content", "Hel")],
+        "usage": Usage(30, 1),
+        "fault": ("Overloaded", "overloaded_error"),
+    },
+    "openai-text": {
+        "parts": [("content", "Hello!")],
+        "stop": ("stop", ""),
+        "usage": Usage(9, 12, cached=4),
+    },
+    "openai-tool": {
+        "calls": {
+            0: ("call_DdmO9pD3xa9XTPNJ32zg2hcA", "get_weather", '{"location":"Paris, France"}')
+        },
+        "stop": ("tool_calls", ""),
+        "usage": Usage(80, 17),
+    },
+    "openai-parallel": {
+        "calls": {0: ("call_A", "get_weather", '{"a":1}'), 1: ("call_B", "get_time", "{}")},
+        "stop": ("tool_calls", ""),
+        "usage": Usage(80, 30),
+    },
+    "openai-turns": {
+        "calls": {0: ("call_A", "get_weather", '{"a":1}'), 1: ("call_B", "get_time", '{"b": "}"}')},
+        "stop": ("tool_calls", ""),
+        "usage": Usage(80, 30),
+    },
+    "openai-reasoning": {
+        "parts": [("reasoning", "We add."), ("content", "2")],
+        "stop": ("stop", ""),
+        "usage": Usage(12, 20, reasoning=14),
+    },
+    "openai-refusal": {
+        "parts": [("refusal", "I'm sorry, but no.")],
+        "stop": ("stop", ""),
+        "usage": Usage(40, 9),
+    },
+    "openai-length": {
+        "parts": [("content", "Once upon")],
+        "stop": ("length", ""),
+        "usage": Usage(40, 2),
+    },
+    "openai-error": {
+        "parts": [("content", "Hel")],
+        "fault": (
+            "The server had an error while processing your request. Sorry about that!",
+            "server_error",
+        ),
+    },
+}
+RECORDED = pytest.mark.parametrize("name", STORIES)
+
+
+def test_all_that_is_recorded_is_told():
+    assert {path.stem for path in CASES.glob("*.sse")} == set(STORIES)
+
+
+def spoken(name: str) -> Dialect:
+    return DIALECTS[name.partition("-")[0]]
+
+
+@RECORDED
+def test_a_recorded_stream_is_read_as_it_was_meant(name):
+    story = {"parts": [], "calls": {}, **STORIES[name]}
+    assert put_together(read(spoken(name), case(name))) == story
+
+
+@RECORDED
+def test_the_parser_learns_of_a_recorded_stream_what_ends_it_and_what_it_cost(name):
+    theirs, story = spoken(name), STORIES[name]
+    parser, _ = parsed(theirs, [case(name)])
+
+    assert (parser.error is None) == ("fault" not in story)
+    assert parser.done == ("stop" in story)
+    if parser.finish is not None:
+        assert theirs.reason(parser.finish) == story["stop"][0]
+    if parser.usage is not None:
+        assert theirs.read_usage(parser.usage) == story["usage"]
+
+
+@RECORDED
+def test_a_recorded_stream_is_told_in_the_other_dialect_as_it_was_meant(name):
+    theirs, story = spoken(name), dict(STORIES[name])
+    ours = other(theirs)
+    translation = Translation(theirs, ours, HEADING)
+    parser, batches = parsed(theirs, [case(name)])
+    blocks = [block for data in batches for block in translation.blocks(data)]
+    if parser.done:
+        blocks += translation.end()
+
+    if ours is anthropic.DIALECT:
+        check_messages(blocks, whole=parser.done)
+        if "refusal" in name:  # of which there only is the reason
+            story |= {"parts": [("content", "I'm sorry, but no.")], "stop": ("content_filter", "")}
+        if "error" in name:
+            story |= {"fault": (story["fault"][0], "api_error"), "usage": Usage(0, 0)}
+    elif "stop" in story:
+        story["stop"] = (story["stop"][0], "")
+    else:
+        del story["usage"]  # it is only told at the end
+    assert put_together(read(ours, b"".join(blocks))) == {"parts": [], "calls": {}, **story}
+
+
+@RECORDED
+@settings(deadline=None, max_examples=15)
+@given(data=st.data())
+def test_cuts_change_nothing_of_what_is_said(name, data):
+    theirs, raw = spoken(name), case(name)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=8)))
+    pieces = [raw[a:b] for a, b in zip([0, *cuts], [*cuts, len(raw)], strict=True)]
+    translation, whole = (Translation(theirs, other(theirs), HEADING) for _ in range(2))
+    _, batches = parsed(theirs, pieces)
+
+    said = [block for batch in batches for block in translation.blocks(batch)] + translation.end()
+
+    assert said == whole.blocks(b"".join(batches)) + whole.end()
+
+
+# Any stream.
+
+TEXT = st.text(min_size=1, max_size=8)  # of all Unicode, halves of surrogate pairs left out
+INTEGERS = st.integers(-(2**53), 2**53)
+ARGUMENTS = st.dictionaries(
+    st.text(max_size=4), st.text('"\\{}[]', max_size=6) | INTEGERS | st.none(), max_size=3
+).map(lambda value: orjson.dumps(value).decode())
+USAGES = st.builds(
+    lambda fresh, cached, written, output, reasoning: Usage(
+        fresh + cached + written, output, cached, reasoning, written
+    ),
+    *[st.integers(0, 10**6)] * 5,
+)
+
+
+def said_before() -> st.SearchStrategy[list[Event]]:
+    """Thinking with its proof, what cannot be read, and text, in any order."""
+    thought = st.tuples(
+        st.lists(TEXT.map(lambda text: Delta(0, reasoning=text)), min_size=1, max_size=3),
+        TEXT.map(lambda text: [Delta(0, signature=text)]),
+    ).map(lambda parts: parts[0] + parts[1])
+    hidden = TEXT.map(lambda text: [Delta(0, redacted=text)])
+    text = st.lists(TEXT.map(lambda text: Delta(0, content=text)), min_size=1, max_size=3)
+    parts = st.lists(thought | hidden | text, max_size=4)
+    return parts.map(lambda lists: [event for events in lists for event in events])
+
+
+@st.composite
+def called(draw: st.DrawFn) -> list[Event]:
+    """Calls of tools, their fragments in order or in turns."""
+    queues: list[list[Event]] = []
+    for index, whole in enumerate(draw(st.lists(ARGUMENTS, max_size=4))):
+        cuts = sorted(draw(st.lists(st.integers(0, len(whole)), max_size=4)))
+        pieces = [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+        first = ToolCall(0, index, f"call_{index}", f"tool_{index}")
+        queues.append([first, *(ToolCall(0, index, arguments=piece) for piece in pieces)])
+    events: list[Event] = []
+    while any(queues):
+        begun = [queue for queue in queues if queue]
+        # A call begins only after those before it have begun, as their numbers say.
+        ready = [q for i, q in enumerate(begun) if i == 0 or begun[i - 1][0].id == ""]  # type: ignore[union-attr]
+        events.append(draw(st.sampled_from(ready)).pop(0))
+    return events
+
+
+STREAMS = st.tuples(
+    said_before(),
+    called(),
+    st.sampled_from(["stop", "length", "tool_calls", "content_filter", "new_reason"]),
+    USAGES,
+).map(lambda parts: [Start(0, "assistant"), *parts[0], *parts[1], Stop(0, parts[2]), parts[3]])
+
+
+def calls_in_order(story: dict[str, Any]) -> dict[str, Any]:
+    """Number calls as they came: only that they can be told apart is meant."""
+    return {**story, "calls": list(story["calls"].values())}
+
+
+@EACH
+@untimed
+@given(events=STREAMS)
+def test_what_is_written_is_read_as_it_was_meant(dialect, events):
+    blocks = written(dialect, events)
+
+    if dialect is anthropic.DIALECT:
+        check_messages(blocks, whole=True)
+    back = put_together(read(dialect, b"".join(blocks)))
+    assert calls_in_order(back) == calls_in_order(put_together(events))
+
+
+@EACH
+@untimed
+@given(events=STREAMS)
+def test_there_and_back_keeps_the_meaning(dialect, events):
+    blocks = written(dialect, events)
+    there = Translation(dialect, other(dialect), HEADING)
+    back = Translation(other(dialect), dialect, HEADING)
+
+    said = there.blocks(b"".join(blocks)) + there.end()
+    again = back.blocks(b"".join(said)) + back.end()
+
+    found = put_together(read(dialect, b"".join(again)))
+    assert calls_in_order(found) == calls_in_order(put_together(events))
+
+
+@EACH
+@untimed
+@given(events=STREAMS)
+def test_every_block_is_canonical(dialect, events):
+    blocks = written(dialect, events)
+    parser, batches = parsed(dialect, [b"".join(blocks)])
+
+    assert b"".join(batches) == b"".join(blocks)
+    assert parser.events == len(blocks)
+
+
+WORDS = st.sampled_from([
+    *("type", "index", "delta", "content_block", "message", "usage", "text", "id", "name"),
+    *("partial_json", "error", "choices", "content", "tool_calls", "function", "arguments"),
+    *("input", "thinking", "signature", "data", "stop_reason", "role", "finish_reason"),
+    *("output_tokens_details", "prompt_tokens_details", "reasoning_details"),
+])  # fmt: skip
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | INTEGERS | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=5),
+    max_leaves=12,
+)
+KINDS = st.sampled_from([
+    *("message_start", "content_block_start", "content_block_delta", "content_block_stop"),
+    *("message_delta", "message_stop", "error", "ping", "new"),
+])  # fmt: skip
+EVENTS = st.dictionaries(WORDS, JSON, max_size=5).flatmap(
+    lambda event: KINDS.map(lambda kind: {**event, "type": kind}) | st.just(event)
+)
+
+
+@EACH
+@untimed
+@given(events=st.lists(EVENTS, max_size=5))
+def test_whatever_an_upstream_says_the_only_error_is_that_it_said_it(dialect, events):
+    data = b"".join(b"data: %b\n\n" % orjson.dumps(event) for event in events)
+    translation = Translation(dialect, other(dialect), HEADING)
+    try:
+        blocks = translation.blocks(data) + translation.end()
+    except UpstreamProtocolError:
+        return
+    if dialect is openai.DIALECT and b"event: error" not in b"".join(blocks):
+        check_messages(blocks, whole=True)
+
+
+# By hand.
+
+
+def test_an_event_that_cannot_be_read_is_not_left_out_unsaid():
+    translation = Translation(openai.DIALECT, anthropic.DIALECT, HEADING)
+    with pytest.raises(UpstreamProtocolError, match="cannot be read"):
+        translation.blocks(b'data: {"choices": [oops\n\n')
+
+
+def test_half_a_character_goes_through_and_meets_its_other_half():
+    events = [rb'data: {"choices":[{"delta":{"content":"\ud83d"}}]}' + b"\n\n"]
+    events.append(rb'data: {"choices":[{"delta":{"content":"\ude00"}}]}' + b"\n\n")
+    translation = Translation(openai.DIALECT, anthropic.DIALECT, HEADING)
+
+    said = b"".join(translation.blocks(b"".join(events)))
+
+    assert said.index(rb'"text":"\ud83d"') < said.index(rb'"text":"\ude00"')
+
+
+def test_a_call_that_goes_on_after_its_end_is_the_upstreams_mistake():
+    late = ToolCall(0, 0, arguments="x")
+    fragments = [ToolCall(0, 0, "a", "f", "{}"), ToolCall(0, 1, "b", "g", "{"), late]
+    with pytest.raises(UpstreamProtocolError, match="after its end"):
+        written(anthropic.DIALECT, fragments)
+
+
+def test_what_waits_for_its_turn_is_bounded():
+    piece = "x" * (MAX_HELD // 2)
+    late = [ToolCall(0, 1, "b", "g", piece), *[ToolCall(0, 1, arguments=piece)] * 2]
+    with pytest.raises(UpstreamProtocolError, match="too long"):
+        written(anthropic.DIALECT, [ToolCall(0, 0, "a", "f", '{"'), *late])
+
+
+def test_each_call_is_told_as_it_comes_where_they_come_one_after_the_other():
+    writer = anthropic.DIALECT.writer(HEADING)
+    writer.write(ToolCall(0, 0, "a", "f"))
+    assert writer.write(ToolCall(0, 0, arguments='{"x":1}'))
+    assert writer.write(ToolCall(0, 1, "b", "g"))
+
+
+def test_usage_is_only_told_to_who_asked():
+    plain = Heading("i", "m", 0, wants_usage=False)
+    writer = openai.DIALECT.writer(plain)
+    events = [Start(0, "assistant"), Delta(0, content="a"), Stop(0, "stop"), Usage(1, 1)]
+    said = b"".join(block for event in events for block in writer.write(event))
+    assert b"usage" not in said + b"".join(writer.end())
+
+
+def test_a_fault_ends_a_stream_in_the_shape_of_each_dialect():
+    fault = Fault("no more", "overloaded_error")
+    said = written(anthropic.DIALECT, [fault], ends=False)
+    assert said == [
+        b'event: error\ndata: {"type":"error","error":'
+        b'{"type":"overloaded_error","message":"no more"}}\n\n'
+    ]
+    [block] = written(openai.DIALECT, [fault], ends=False)
+    error = {"message": "no more", "type": "overloaded_error", "param": None, "code": None}
+    assert orjson.loads(block[6:]) == {"error": error}
+
+
+@untimed
+@given(
+    st.dictionaries(st.text('ab"\\{', max_size=3), st.text('"\\{}[]', max_size=4), max_size=4),
+    st.lists(st.integers(0, 60), max_size=5),
+)
+def test_an_object_is_complete_at_its_last_brace_and_not_before(value, cuts):
+    whole = orjson.dumps(value).decode()
+    cuts = sorted(min(cut, len(whole)) for cut in cuts)
+    extent = Extent()
+    for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True):
+        extent.feed(whole[a:b])
+        assert extent.complete == (b == len(whole))
