@@ -154,6 +154,7 @@ class Stream(Job):
             self._judge(parser, batch, now)
         elif self._translation is not None:
             self._publish(self._translated(batch), now)
+            self._check(self._translation)
         elif batch is not None:
             self._begins(now)
             self.live.publish(batch)
@@ -169,16 +170,17 @@ class Stream(Job):
             self.live.publish(batch)
             parser.sent(self._clock())
 
+    def _check(self, translation: Translation) -> None:
+        """Fail the stream if it cannot be translated any further."""
+        if translation.fault is not None and not self._outcome.done():
+            self._outcome.set_exception(translation.fault)
+
     def _translated(self, batch: Batch | None, *, ends: bool = False) -> Batch | None:
         """Return what a batch of the provider's comes to in the client's dialect."""
-        if self._translation is None or self._outcome.done():
-            return batch if self._translation is None else None
-        try:
-            blocks = self._translation.blocks(batch.data) if batch is not None else []
-            blocks += self._translation.end() if ends else []
-        except UpstreamProtocolError as error:
-            self._outcome.set_exception(error)
-            return None
+        if self._translation is None:
+            return batch
+        blocks = self._translation.blocks(batch.data) if batch is not None else []
+        blocks += self._translation.end() if ends else []
         return Batch(b"".join(blocks), self.live.log.tail + 1, len(blocks)) if blocks else None
 
     def _begins(self, now: float) -> None:
@@ -213,6 +215,10 @@ class Stream(Job):
     def _conclude(self, parser: EventParser) -> None:
         """End the generation as the stream's last event deserves."""
         fault = parser.fault
+        if self._translation is not None:
+            self._check(self._translation)
+        if self._outcome.done():
+            return
         if parser.error is not None:
             error = self._provider.redacted_error(parser.error)
             self._refuse(parser, UpstreamRefused(self._provider.dialect.status_of(error), error))

@@ -34,28 +34,36 @@ def translate_answer(
 
 
 class Translation:
-    """An upstream's stream, as it is said in the client's dialect."""
+    """An upstream's stream, as it is said in the client's dialect.
+
+    It never raises.  What cannot be read, or not be said, is its `fault`: then it has handed
+    over what came before, and says nothing more.
+    """
 
     def __init__(self, theirs: Dialect, ours: Dialect, heading: Heading) -> None:
+        self.fault: UpstreamProtocolError | None = None
         self._read = theirs.reader()
         self._writer = ours.writer(heading)
 
     def blocks(self, data: bytes) -> list[bytes]:
-        """Return the blocks for some canonical events of the upstream.
-
-        Raises:
-            UpstreamProtocolError: one of them cannot be read, or not be said.
-        """
+        """Return the blocks for some canonical events of the upstream."""
         blocks: list[bytes] = []
-        for _, payload in entries(data):
-            event = loads_event(payload)
-            if event is None:
-                # To skip it would be to lose a part of the answer unsaid.
-                raise UpstreamProtocolError("an event of the upstream cannot be read")
-            for said in self._read(event):
-                blocks += self._writer.write(said)
+        try:
+            for _, payload in entries(data):
+                if self.fault is None:
+                    self._say(payload, blocks)
+        except UpstreamProtocolError as error:
+            self.fault = error
         return blocks
 
     def end(self) -> list[bytes]:
         """Return the blocks that are due when the stream has ended well."""
-        return self._writer.end()
+        return self._writer.end() if self.fault is None else []
+
+    def _say(self, payload: bytes, blocks: list[bytes]) -> None:
+        event = loads_event(payload)
+        if event is None:
+            # To skip it would be to lose a part of the answer unsaid.
+            raise UpstreamProtocolError("an event of the upstream cannot be read")
+        for said in self._read(event):
+            blocks += self._writer.write(said)

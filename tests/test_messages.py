@@ -1,0 +1,404 @@
+"""Messages at the wire: what Anthropic's clients get, byte for byte, and how streams end."""
+
+import asyncio
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway._sseparse import ANTHROPIC, UNTIL_CLOSE, EventParser
+from gateway.dialects import anthropic
+from gateway.hub import LOG_CAP
+from gateway.mock import Options
+from tests.fakes import until, wind_by_hand
+from tests.scripted import CHUNKED, LAST, Scripted, chunk
+from tests.stand import Answer, Stand, chat
+from tests.stories import case, check_messages
+
+
+BOTH = pytest.mark.parametrize("upstream", ["openai", "anthropic"])
+ASK = {"model": "m", "max_tokens": 9, "stream": True, "messages": chat()["messages"]}
+PING = b'event: ping\ndata: {"type": "ping"}\n\n'
+
+
+def stand(upstream: str = "anthropic", **options: Any) -> Stand:
+    return Stand(Options(**options), upstream=f'dialect = "{upstream}"')
+
+
+def scripted(provider: Scripted, more: str = "") -> Stand:
+    return Stand(url=provider.url, upstream='dialect = "anthropic"', more=more)
+
+
+def blocks(answer: Answer) -> list[bytes]:
+    found = answer.body.split(b"\n\n")
+    assert found.pop() == b""
+    return [block + b"\n\n" for block in found]
+
+
+async def asked(it: Stand, path: str = "/v1/messages", **body: Any) -> Answer:
+    client = await it.open()
+    answer = await client.ask("POST", path, {**ASK, **body})
+    await client.close()
+    return answer
+
+
+# What the parser makes of such a stream.
+
+
+def fed(*events: dict[str, Any]) -> tuple[EventParser, list[dict[str, Any]]]:
+    parser = EventParser(UNTIL_CLOSE, dialect=ANTHROPIC, strip_usage=True)
+    data = b"".join(
+        b"event: %b\ndata: %b\n\n" % (event["type"].encode(), orjson.dumps(event))
+        for event in events
+    )
+    batch = parser.feed(data, 0.0)
+    said = batch.data.split(b"\n\n")[:-1] if batch else []
+    return parser, [orjson.loads(block.partition(b"data: ")[2]) for block in said]
+
+
+def delta(reason: str | None, **usage: object) -> dict[str, Any]:
+    return {"type": "message_delta", "delta": {"stop_reason": reason}, "usage": usage}
+
+
+END = {"type": "message_stop"}
+
+
+def test_the_end_is_passed_on_if_there_was_a_reason_for_it():
+    parser, said = fed(delta("end_turn"), END, {"type": "late"})
+    assert (parser.done, parser.finish) == (True, "end_turn")
+    assert said == [delta("end_turn"), END]
+
+
+def test_an_end_without_a_reason_is_none():
+    parser, said = fed(delta(None), END)
+    assert (parser.done, parser.finish) == (True, None)
+    assert said == [delta(None)]
+
+
+def test_pings_are_ours_to_send():
+    _, said = fed({"type": "ping"}, {"type": "x"}, {"type": "ping"})
+    assert said == [{"type": "x"}]
+
+
+def test_the_latest_of_each_figure_counts():
+    start = {"type": "message_start", "message": {"usage": {"input_tokens": 5, "output_tokens": 1}}}
+    parser, _ = fed(start, delta(None, output_tokens=3), delta("end_turn", input_tokens=None))
+    assert parser.usage == {"input_tokens": 5, "output_tokens": 3}
+
+
+def test_words_in_a_text_or_an_argument_mean_nothing():
+    said = [
+        {"type": "content_block_delta", "delta": {"text": '{"type":"message_stop"}'}},
+        {"type": "content_block_delta", "delta": {"partial_json": '"type":"error","type":"ping"'}},
+        {"type": "content_block_start", "content_block": {"input": {"type": "error", "error": {}}}},
+        {"type": "content_block_start", "content_block": {"input": {"type": "message_stop"}}},
+    ]
+    parser, passed = fed(*said)
+    assert passed == said
+    assert not parser.attention
+
+
+def test_an_error_ends_the_story():
+    error = {"type": "error", "error": {"type": "api_error", "message": "no"}}
+    parser, said = fed({"type": "x"}, error, {"type": "late"})
+    assert parser.error == error["error"]
+    assert parser.error_at == 2
+    assert said == [{"type": "x"}, error]
+
+
+# The same dialect on both sides.
+
+
+@pytest.mark.parametrize("name", ["text", "tool", "thinking", "parallel", "sequence", "refusal"])
+async def test_a_stream_of_the_same_dialect_goes_through_byte_for_byte(name):
+    stream = case(f"anthropic-{name}")
+    async with Scripted(CHUNKED + chunk(stream) + LAST) as provider, scripted(provider) as it:
+        answer = await asked(it)
+
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert answer.body == stream.replace(PING, b"")
+    assert it.log_lines[-1]["end"] == "finished"
+    assert it.log_lines[-1]["tokens_out"] > 0
+
+
+async def test_a_whole_answer_of_the_same_dialect_goes_through_as_it_came():
+    async with stand(tokens=3) as it:
+        answer = await asked(it, stream=False, new_parameter={"x": 1})
+        sent = it.mock.requests[-1]
+
+    assert answer.json["content"] == [{"type": "text", "text": "t0 t1 t2"}]
+    assert sent.json == {**ASK, "stream": False, "new_parameter": {"x": 1}}
+    assert sent.headers["x-api-key"] == "sk-upstream-canary"
+    assert it.log_lines[-1]["tokens_out"] == 3
+
+
+# Honest endings, whoever is upstream.
+
+BROKEN = {
+    "truncate": "truncated",
+    "hangup": "truncated",
+    "cut": "truncated",
+    "no-done": "truncated",
+    "no-finish": "truncated",
+    "error-mid": "upstream_error",
+    "bad-chunk": "protocol",
+}
+
+
+@BOTH
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
+@pytest.mark.parametrize("fault", BROKEN)
+async def test_a_broken_stream_ends_with_one_error_and_no_end(upstream, path, fault):
+    async with stand(upstream, fault=fault, at=5) as it:
+        answer = await asked(it, path)
+
+    assert answer.status == 200
+    assert b"message_stop" not in answer.body
+    assert b"[DONE]" not in answer.body
+    assert answer.body.count(b'"error":{') == 1
+    assert b'"error":{' in blocks(answer)[-1]
+    assert it.log_lines[-1]["end"] == BROKEN[fault]
+
+
+@BOTH
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_error_before_the_answer_has_its_status_and_the_clients_shape(
+    upstream, path, stream
+):
+    async with stand(upstream, fault="429", retry_after="7") as it:
+        answer = await asked(it, path, stream=stream)
+
+    assert answer.status == 429
+    assert answer.headers["retry-after"] == "7"
+    assert answer.headers["headgate-error-source"] == "upstream"
+    assert answer.headers["content-type"] == "application/json"
+    if path == "/v1/messages":
+        assert answer.json["type"] == "error"
+        assert answer.json["error"]["type"] == "rate_limit_error"
+    else:
+        assert set(answer.json["error"]) >= {"message", "type"}
+        assert "type" not in answer.json
+
+
+@BOTH
+async def test_an_error_as_the_first_event_has_its_own_status(upstream):
+    async with stand(upstream, fault="error-first") as it:
+        answer = await asked(it)
+
+    assert answer.status == (529 if upstream == "anthropic" else 500)
+    assert answer.json["type"] == "error"
+    assert answer.json["error"]["message"] == "the model has failed"
+
+
+async def test_a_page_in_place_of_an_error_is_an_error_in_the_clients_shape():
+    page = b"HTTP/1.1 503 No\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>"
+    async with Scripted(page) as provider, scripted(provider) as it:
+        answer = await asked(it, "/v1/chat/completions")
+
+    assert answer.status == 503
+    assert answer.json["error"]["message"] == "the upstream answered 503"
+
+
+async def test_our_key_is_in_no_error_whatever_the_dialect():
+    event = b'event: error\ndata: {"type":"error","error":{"type":"x","message":"%b"}}\n\n'
+    start = case("anthropic-text").partition(b"event: content")[0]
+    stream = start + event % b"key sk-upstream-canary"
+    async with Scripted(CHUNKED + chunk(stream) + LAST) as provider, scripted(provider) as it:
+        bodies = [(await asked(it, path)).body for path in ("/v1/messages", "/v1/chat/completions")]
+
+    for body in bodies:
+        assert b"key ***" in body
+        assert b"canary" not in body
+
+
+async def test_an_event_that_cannot_be_read_ends_a_translated_stream():
+    async with stand("openai", fault="bad-json") as it:
+        answer = await asked(it)
+
+    assert b"event: error" in blocks(answer)[-1]
+    assert b"message_stop" not in answer.body
+    assert it.log_lines[-1]["end"] == "protocol"
+
+
+# Errors of our own.
+
+KEYS = '[[keys]]\nkey = "sk-caller-0123456789"\nsubject = "s"\n'
+
+
+async def test_errors_of_ours_have_anthropics_shape_and_the_requests_id():
+    async with Stand(more=KEYS) as it:
+        answer = await asked(it)
+
+    assert answer.status == 401
+    assert answer.json == {
+        "type": "error",
+        "error": {"type": "authentication_error", "message": "a valid API key is required"},
+        "request_id": answer.headers["request-id"],
+    }
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/completions"])
+async def test_what_the_upstream_has_no_path_for_is_said_so(path):
+    async with stand() as it:
+        answer = await asked(it, path, stream=False)
+
+    assert answer.status == 400
+    assert "speaks anthropic" in answer.json["error"]["message"]
+
+
+# A stop.
+
+
+async def stopped(it: Stand, path: str, events: int) -> tuple[Answer, Answer]:
+    """Ask, stop after so many events, and return the answers to both."""
+    client, other = await it.open(), await it.open()
+    client.send("POST", path, ASK)
+    status, headers = await client.head()
+    body = b""
+    while body.count(b"\n\n") < events:
+        body += await client.chunk()
+    stop = await other.ask("POST", headers["location"] + "/cancel")
+    while part := await client.chunk():
+        body += part
+    await client.close()
+    await other.close()
+    return Answer(status, headers, body), stop
+
+
+@BOTH
+@pytest.mark.parametrize("events", [1, 2, 3, 4])
+async def test_a_stopped_message_is_closed_in_order(upstream, events):
+    async with stand(upstream, tokens=100_000, interval=5, reasoning=1) as it:
+        answer, stop = await stopped(it, "/v1/messages", events)
+
+    assert stop.json["state"] == "cancelled"
+    check_messages(blocks(answer), whole=True)
+    end = orjson.loads(blocks(answer)[-2].partition(b"data: ")[2])
+    assert end["delta"]["stop_reason"] == "end_turn"
+    assert end["headgate"] == {"ended": "cancelled"}
+    assert it.mock.requests[-1].cancelled
+
+
+async def test_a_stopped_completion_ends_as_openais_do_whoever_is_upstream():
+    async with stand(tokens=100_000, interval=5) as it:
+        answer, _ = await stopped(it, "/v1/chat/completions", 3)
+
+    assert blocks(answer)[-1] == b"data: [DONE]\n\n"
+    assert b'"finish_reason":"stop"' in blocks(answer)[-2]
+
+
+def test_a_message_that_is_stopped_before_it_began_is_a_whole_one():
+    heading = anthropic.Heading("gen_1", "m", 0)
+    said = anthropic.cancelled_events(b"", heading, finish="", tokens=None)
+    check_messages(said, whole=True)
+
+
+def test_a_message_whose_reason_was_told_gets_no_other():
+    last = b'event: message_delta\ndata: {"type":"message_delta"}\n\n'
+    heading = anthropic.Heading("gen_1", "m", 0)
+    said = anthropic.cancelled_events(last, heading, finish="stop", tokens=None)
+    assert said == [b'event: message_stop\ndata: {"type":"message_stop"}\n\n']
+
+
+# Silence, and coming back.
+
+
+async def test_the_sign_of_life_is_a_ping():
+    wait = asyncio.Event()
+    stream = case("anthropic-text")
+    async with (
+        Scripted(CHUNKED, wait, chunk(stream) + LAST) as provider,
+        scripted(provider) as it,
+    ):
+        loop = wind_by_hand(it.server.desk)
+        client = await it.open()
+        client.send("POST", "/v1/messages", ASK)
+        await provider.asked.wait()
+        await until(lambda: it.server.desk.jobs)
+        loop.wind(10.5)
+        await client.head()
+        assert await client.chunk() == PING
+        wait.set()
+        while await client.chunk():
+            pass
+        await client.close()
+
+
+@BOTH
+async def test_a_message_can_be_read_again_from_its_log(upstream):
+    async with stand(upstream, tokens=3) as it:
+        client = await it.open()
+        client.send("POST", "/v1/messages", ASK, {"headgate-resume": "true"})
+        answer = await client.answer()
+        entries = await client.ask("GET", answer.headers["location"] + "?offset=-1")
+        await client.close()
+
+    events = [orjson.loads(block.partition(b"data: ")[2]) for block in blocks(answer)]
+    assert all(block.startswith(b"id: ") for block in blocks(answer))
+    assert orjson.loads(entries.body) == events
+    assert events[-1] == {"type": "message_stop"}
+
+
+async def test_a_key_of_idempotency_belongs_to_one_dialect():
+    async with stand(tokens=3) as it:
+        client = await it.open()
+        answers = []
+        for path in ("/v1/messages", "/v1/messages", "/v1/chat/completions"):
+            client.send("POST", path, ASK, {"idempotency-key": "k"})
+            answers.append(await client.answer())
+        await client.close()
+
+    assert [answer.status for answer in answers] == [200, 200, 422]
+    assert answers[0].body == answers[1].body
+    assert len(it.mock.requests) == 1
+
+
+async def test_an_event_source_reads_a_chat_whoever_is_upstream():
+    async with stand(tokens=2) as it:
+        client = await it.open()
+        query = "model=m&messages=%5B%7B%22role%22%3A%22user%22%2C%22content%22%3A%22x%22%7D%5D"
+        answer = await client.ask("GET", f"/v1/chat/completions/stream?{query}")
+        await client.close()
+
+    assert answer.body.count(b"event: chunk") == 4
+    assert b'"content":"t0"' in answer.body
+    assert b"event: done" in answer.body
+
+
+async def test_a_connection_is_used_again_after_a_translated_stream():
+    async with stand(tokens=3) as it:
+        for _ in range(3):
+            await asked(it, "/v1/chat/completions")
+        assert it.mock.connections.total == 1
+
+
+async def test_a_client_that_leaves_ends_a_translated_stream_too():
+    async with stand(tokens=100_000, interval=5) as it:
+        client = await it.open()
+        client.send("POST", "/v1/chat/completions", ASK)
+        await client.head()
+        await client.chunk()
+        client.writer.transport.abort()
+        await it.mock.until(lambda: it.mock.open_streams == 0)
+        await client.close()
+    assert it.mock.requests[-1].cancelled
+    assert it.log_lines[-1]["end"] == "disconnect"
+
+
+async def test_a_client_that_does_not_read_pauses_a_translated_stream_and_loses_nothing():
+    tokens = 12_000
+    async with stand(tokens=tokens, size=1000) as it:
+        client = await it.open()
+        client.send("POST", "/v1/chat/completions", {**ASK, "max_tokens": tokens})
+        jobs = it.server.desk.jobs
+        await it.mock.until(lambda: any(job.live.log.held > LOG_CAP for job in jobs))
+        status, headers = await client.head()
+        parts = []
+        while part := await client.chunk():
+            parts.append(part)
+        await client.close()
+
+    answer = Answer(status, headers, b"".join(parts))
+    assert [word.rstrip(".") for word in answer.text.split()] == [f"t{i}" for i in range(tokens)]
