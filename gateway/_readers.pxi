@@ -194,21 +194,29 @@ cdef class Tap:
         """Take what the upstream sent."""
         self._data(data)
 
+    def deliver(self, Batch batch not None):
+        """Append a batch and write it to each reader, as is done with what flows."""
+        self._deliver(batch)
+
     cdef int _data(self, bytes data) except -1:
-        cdef bint behind = False
         now = self._clock()
         batch = self._parser.feed(data, now)
         if not self.flowing or self._parser.attention:
             self._attend(batch, now)
         elif batch is not None:
-            self._log._append(batch)
-            for reader in self._readers:
-                outlet = reader.outlet
-                if outlet is None or not (<Outlet>outlet)._offer(batch):
-                    behind = True
-            if behind or self._log.held > self._room:
-                self._pump()
-            self._parser.sent(self._clock())
+            self._deliver(batch)
+        return 0
+
+    cdef int _deliver(self, Batch batch) except -1:
+        cdef bint behind = False
+        self._log._append(batch)
+        for reader in self._readers:
+            outlet = reader.outlet
+            if outlet is None or not (<Outlet>outlet)._offer(batch):
+                behind = True
+        if behind or self._log.held > self._room:
+            self._pump()
+        self._parser.sent(self._clock())
         return 0
 
 

@@ -5,7 +5,7 @@
                            └─ attend: the first event, every kind of end ─► Stream
 
 The tap (`_sseparse.Tap`) is the hot path, compiled: it runs for every read from a
-provider.  What needs a decision comes here.
+provider.  What needs a decision comes here; so does each batch that must be translated.
 """
 
 import asyncio
@@ -153,22 +153,22 @@ class Stream(Job):
         if parser.attention:
             self._judge(parser, batch, now)
         elif self._translation is not None:
-            self._publish(self._translated(batch), now)
-            self._check(self._translation)
+            self._interpret(tap, self._translation, batch, now)
         elif batch is not None:
             self._begins(now)
             self.live.publish(batch)
             tap.flowing = True
 
-    def _publish(self, batch: Batch | None, now: float) -> None:
-        """Do in Python what the tap does where nothing is translated."""
-        parser = self._parser
-        assert parser is not None
+    def _interpret(
+        self, tap: Tap, translation: Translation, batch: Batch | None, now: float
+    ) -> None:
+        """Let the readers have a batch in the client's dialect."""
+        batch = self._translated(batch)
         if batch is not None:
             if not self._first:
                 self._begins(now)
-            self.live.publish(batch)
-            parser.sent(self._clock())
+            tap.deliver(batch)
+        self._check(translation)
 
     def _check(self, translation: Translation) -> None:
         """Fail the stream if it cannot be translated any further."""
