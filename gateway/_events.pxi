@@ -121,6 +121,13 @@ cdef bint telling(const char *p, const char *end) noexcept:
                 return True
 
 
+# What is kept of Anthropic's usage, which comes in pieces.
+FIGURES = (
+    "input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens",
+    "output_tokens", "output_tokens_details",
+)
+
+
 cdef bint naming(const char *p, const char *end) noexcept:
     """Tell whether a key type with the value message_…, ping or error is in p..end.
 
@@ -465,7 +472,8 @@ cdef class EventParser:
 
     cdef int _count(self, usage) except -1:
         """Note the latest of each figure: they are totals, and what is left out still holds."""
-        told = {key: value for key, value in mapping(usage).items() if value is not None}
+        usage = mapping(usage)
+        told = {key: usage[key] for key in FIGURES if usage.get(key) is not None}
         if told:
             self.usage = {**(self.usage or {}), **told}
         return 0

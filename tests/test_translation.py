@@ -11,7 +11,7 @@ from gateway._sseparse import UNTIL_CLOSE, EventParser
 from gateway.chat import Delta, Event, Fault, Start, Stop, ToolCall, Usage
 from gateway.dialects import anthropic, openai
 from gateway.dialects.anthropic_writer import MAX_HELD, Extent
-from gateway.dialects.calls import Heading
+from gateway.dialects.calls import MAX_CALLS, Heading
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.known import DIALECTS
 from gateway.dialects.translation import Translation
@@ -380,6 +380,28 @@ def test_what_waits_for_its_turn_is_bounded():
     late = [ToolCall(0, 1, "b", "g", piece), *[ToolCall(0, 1, arguments=piece)] * 2]
     with pytest.raises(UpstreamProtocolError, match="too long"):
         written(anthropic.DIALECT, [ToolCall(0, 0, "a", "f", '{"'), *late])
+
+
+FRAGMENT = (
+    b'data: {"choices":[{"delta":{"tool_calls":'
+    b'[{"index":%d,"id":"c","function":{"name":"f","arguments":"{}"}}]}}]}\n\n'
+)
+OPENING = (
+    b'data: {"type":"content_block_start","index":%d,'
+    b'"content_block":{"type":"tool_use","id":"c","name":"f"}}\n\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "call"), [(openai.DIALECT, FRAGMENT), (anthropic.DIALECT, OPENING)]
+)
+def test_the_calls_of_an_answer_are_bounded(dialect, call):
+    translation = Translation(dialect, other(dialect), HEADING)
+
+    translation.blocks(b"".join(call % number for number in range(MAX_CALLS + 2)))
+
+    assert translation.fault is not None
+    assert "more than" in translation.fault.message
 
 
 def test_each_call_is_told_as_it_comes_where_they_come_one_after_the_other():

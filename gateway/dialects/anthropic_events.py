@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from gateway._sseparse import FIGURES
 from gateway.chat import Delta, Event, Fault, Start, Stop, ToolCall, Usage
-from gateway.dialects.calls import count, encode, text
+from gateway.dialects.calls import check_calls, count, encode, text
 
 
 # Why an answer ends: Anthropic's words, and those of `chat`.
@@ -46,7 +47,10 @@ def write_stop(stop: Stop, *, refused: bool) -> dict[str, Any]:
 
 
 class Reader:
-    """Reads events: which block is which tool, and what usage holds, it keeps."""
+    """Reads events: which block is which tool, and what usage holds, it keeps.
+
+    Raises UpstreamProtocolError for an answer of more calls than are kept apart.
+    """
 
     def __init__(self) -> None:
         self._tools: dict[int, int] = {}  # by the index of their blocks
@@ -81,6 +85,7 @@ class Reader:
                 return [Delta(0, redacted=data)]
             case {"type": "tool_use", "id": str(id), "name": str(name)}:
                 number = self._tools.setdefault(index, len(self._tools))
+                check_calls(number)
                 if not block.get("input"):
                     self._silent.add(index)
                     return [ToolCall(0, number, id, name)]
@@ -118,7 +123,7 @@ class Reader:
         if not isinstance(usage, dict):
             return []
         # The figures are totals, and what is left out still holds.
-        self._usage |= {key: value for key, value in usage.items() if value is not None}
+        self._usage |= {key: usage[key] for key in FIGURES if usage.get(key) is not None}
         return [read_usage(self._usage)]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.chat import Delta, Event, Fault, Start, Stop, ToolCall, Usage
 from gateway.dialects.anthropic_events import write_stop, write_usage
-from gateway.dialects.calls import Heading, encode
+from gateway.dialects.calls import Heading, check_calls, encode
 from gateway.errors import UpstreamProtocolError
 
 
@@ -112,7 +112,7 @@ class Writer:
 
         Raises:
             UpstreamProtocolError: a tool call goes on after its arguments were complete, or
-                more waits for its block than is kept.
+                more waits for its block than is kept, or there are too many.
         """
         match event:
             case Delta() | ToolCall():
@@ -222,6 +222,7 @@ class Writer:
             return []
         if isinstance(self._open, int):
             self._closed.add(self._open)
+            check_calls(len(self._closed))
         self._open = None
         return [block("content_block_stop", index=self._index)]
 

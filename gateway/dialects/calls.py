@@ -11,7 +11,7 @@ import msgspec
 import orjson
 
 from gateway._sseparse import depth
-from gateway.errors import ClientError
+from gateway.errors import ClientError, UpstreamProtocolError
 
 
 # Nesting of a request's JSON; tool schemas reach 20 (design §8).
@@ -22,6 +22,8 @@ MISSING = re.compile(r"Object missing required field `(\w+)`")
 SHOWN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 # More of them than that are of no request that is meant.
 MAX_SHOWN = 20
+# Calls of tools in one answer; each is remembered to its end.
+MAX_CALLS = 1024
 # Tokens in one answer; above it is a provider's slip, which must not bury the true total.
 MAX_TOKENS = 1_000_000_000
 
@@ -140,6 +142,16 @@ def text(found: Any, key: str) -> str:
     """Return the text under a key of what should be an object, "" if there is none."""
     value = found.get(key) if isinstance(found, dict) else None
     return value if isinstance(value, str) else ""
+
+
+def check_calls(number: int) -> None:
+    """Take note of the number of a tool call, from 0.
+
+    Raises:
+        UpstreamProtocolError: nobody means so many.
+    """
+    if number >= MAX_CALLS:
+        raise UpstreamProtocolError(f"the upstream calls more than {MAX_CALLS} tools")
 
 
 def count(found: Any, key: str) -> int:
