@@ -1,10 +1,8 @@
 """A generation whose answer is one body."""
 
-import orjson
-
 from gateway.chat import Usage
 from gateway.desk import Desk
-from gateway.dialects.calls import usage_of
+from gateway.dialects.calls import encode, usage_of
 from gateway.dialects.translation import translate_answer
 from gateway.errors import GatewayError, UpstreamProtocolError, UpstreamRefused
 from gateway.guard import ResponseHead
@@ -62,7 +60,7 @@ class Unary(Job):
             error.error = self._provider.redacted_error(error.error)
             error.status = theirs.status_of(error.error)
             raise
-        return orjson.dumps(answer)
+        return encode(answer)
 
     def _failed(self, error: GatewayError) -> None:
         self._client.on_gone = None

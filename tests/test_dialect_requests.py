@@ -24,7 +24,7 @@ from gateway.chat import (
 )
 from gateway.dialects import anthropic, openai
 from gateway.dialects.anthropic_requests import MAX_TOKENS
-from gateway.dialects.calls import MAX_SHOWN, Call, Heading, shown
+from gateway.dialects.calls import MAX_SHOWN, Call, Heading, encode, shown
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.known import DIALECTS
 from gateway.dialects.translation import translate_answer, translate_request
@@ -554,6 +554,23 @@ def test_what_is_no_answer_is_the_upstreams_mistake(dialect):
     for body in (b"<html>", b"[]", b"{}", b'{"choices":[]}', b'{"content":"x"}'):
         with pytest.raises(UpstreamProtocolError):
             translate_answer(body, dialect, dialect, HEADING)
+
+
+@EACH
+def test_half_a_character_in_an_answer_goes_through(dialect):
+    answer = Answer("id", "m", (Text("\ud83d"),), Stop(0, "stop"), Usage(1, 1))
+    theirs = ANTHROPIC if dialect is OPENAI else OPENAI
+    said = encode(dialect.write_answer(answer, HEADING))
+
+    assert rb"\ud83d" in encode(translate_answer(said, dialect, theirs, HEADING))
+
+
+@EACH
+def test_half_a_character_in_an_error_breaks_no_log_line(dialect):
+    said = rb'{"type":"error","error":{"message":"\ud83d","type":"x"}}'
+    with pytest.raises(UpstreamRefused) as caught:
+        translate_answer(said, dialect, dialect, HEADING)
+    assert caught.value.message == "?"
 
 
 ERRORS = {

@@ -11,8 +11,8 @@ from gateway.dialects.anthropic_events import (
     write_usage,
 )
 from gateway.dialects.anthropic_requests import arguments
-from gateway.dialects.calls import Heading, encode, text
-from gateway.errors import ClientError, UpstreamProtocolError, UpstreamRefused
+from gateway.dialects.calls import Heading, encode, refused, text
+from gateway.errors import ClientError, UpstreamProtocolError
 
 
 def read_answer(body: dict[str, Any]) -> Answer:
@@ -24,8 +24,7 @@ def read_answer(body: dict[str, Any]) -> Answer:
     """
     match body:
         case {"type": "error"}:
-            fault = read_fault(body.get("error"))
-            raise UpstreamRefused(502, {"type": fault.type, "message": fault.message})
+            raise refused(read_fault(body.get("error")))
         case {"content": list(content)}:
             usage = body.get("usage")
             return Answer(

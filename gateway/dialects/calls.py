@@ -11,7 +11,8 @@ import msgspec
 import orjson
 
 from gateway._sseparse import depth
-from gateway.errors import ClientError, UpstreamProtocolError
+from gateway.chat import Fault
+from gateway.errors import ClientError, UpstreamProtocolError, UpstreamRefused
 
 
 # Nesting of a request's JSON; tool schemas reach 20 (design §8).
@@ -142,6 +143,14 @@ def text(found: Any, key: str) -> str:
     """Return the text under a key of what should be an object, "" if there is none."""
     value = found.get(key) if isinstance(found, dict) else None
     return value if isinstance(value, str) else ""
+
+
+def refused(fault: Fault) -> UpstreamRefused:
+    """Return the error that an upstream told in place of an answer."""
+    told = {"message": fault.message, "type": fault.type, "code": fault.code}
+    # An error goes into a log line too, which takes no halves of characters.
+    whole = {key: text.encode(errors="replace").decode() or None for key, text in told.items()}
+    return UpstreamRefused(502, {**whole})
 
 
 def check_calls(number: int) -> None:

@@ -10,7 +10,13 @@ from typing import Any
 import orjson
 
 from gateway._sseparse import OPENAI, depth, said
-from gateway.dialects import calls, openai_answers, openai_events, openai_requests
+from gateway.dialects import (
+    calls,
+    openai_answers,
+    openai_bodies,
+    openai_events,
+    openai_requests,
+)
 from gateway.dialects.calls import MAX_DEPTH, Call, Heading, read_body
 from gateway.dialects.dialect import Dialect
 from gateway.errors import ClientError, GatewayError
@@ -160,7 +166,7 @@ DIALECT = Dialect(
     read_user=lambda body: calls.text(body, "user"),
     upstream_body=upstream_body,
     read_request=openai_requests.read_request,
-    write_request=openai_requests.write_request,
+    write_request=openai_bodies.write_request,
     reader=lambda: said,
     writer=openai_events.Writer,
     read_answer=openai_answers.read_answer,

@@ -4,10 +4,10 @@ from typing import Any
 
 from gateway._sseparse import said
 from gateway.chat import Answer, Fault, Part, Refusal, Stop, Text, Thinking, ToolUse, Usage
-from gateway.dialects.calls import Heading, text
-from gateway.dialects.openai_events import error_object, read_usage, write_usage
+from gateway.dialects.calls import Heading, refused, text
+from gateway.dialects.openai_events import read_usage, write_usage
 from gateway.dialects.openai_requests import read_thinking
-from gateway.errors import UpstreamProtocolError, UpstreamRefused
+from gateway.errors import UpstreamProtocolError
 
 
 def read_answer(body: dict[str, Any]) -> Answer:
@@ -20,7 +20,7 @@ def read_answer(body: dict[str, Any]) -> Answer:
     match body:
         case {"error": error} if error:
             faults = [event for event in said({"error": error}) if isinstance(event, Fault)]
-            raise UpstreamRefused(502, error_object(faults[0]))
+            raise refused(faults[0])
         case {"choices": [{"message": dict(message)} as choice, *_]}:
             usage = body.get("usage")
             return Answer(

@@ -7,8 +7,6 @@ a chunk needs no other.  Only the usage waits, for it may be told more than once
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from gateway.chat import Delta, Event, Fault, Start, Stop, ToolCall, Usage
 from gateway.dialects.calls import Heading, count, encode
 
@@ -46,7 +44,7 @@ class Writer:
         if self._usage is None or not self._heading.wants_usage:
             return []
         chunk = {**self._head, "choices": [], "usage": write_usage(self._usage)}
-        return [b"data: %b\n\n" % orjson.dumps(chunk)]
+        return [b"data: %b\n\n" % encode(chunk)]
 
     def _start(self, event: Start) -> list[bytes]:
         if self._begun:
