@@ -385,6 +385,19 @@ def test_what_is_harmless_is_left_out_and_named():
     assert dropped == {"top_k", "service_tier"}
 
 
+def test_what_is_left_out_of_messages_is_named_too():
+    url = {"url": "https://example.com/a.png", "detail": "high"}
+    empty = {"type": "text", "text": "", "image_url": "no image"}
+    parts = [empty, {"type": "image_url", "image_url": url}]
+    turn = {"role": "user", "name": "ann", "content": parts}
+
+    body, dropped = translated(OPENAI, ANTHROPIC, messages=[turn])
+
+    assert dropped == {"name", "detail"}
+    [image] = body["messages"][0]["content"]  # an empty text would be refused
+    assert image["source"]["url"] == "https://example.com/a.png"
+
+
 def test_names_that_are_shown_can_forge_nothing():
     assert shown(("seed", "seed", "a\r\nset-cookie: x", "é", "", "b" * 50)) == b"seed"
     assert shown(tuple(f"p{i}" for i in range(100))).count(b",") == MAX_SHOWN - 1

@@ -181,13 +181,27 @@ def read_request(body: dict[str, Any]) -> ChatRequest:
         format=_read_format(wire.response_format),
         effort=wire.reasoning_effort or "",
         user=wire.user or wire.safety_identifier or "",
-        dropped=_unknown(body),
+        dropped=_unknown(body) + tuple(sorted(_overlooked(body["messages"]))),
     )
 
 
 def _unknown(body: dict[str, Any]) -> tuple[str, ...]:
     known = {*_Body.__struct_fields__, *REFUSED}
     return tuple(name for name, value in body.items() if name not in known and value is not None)
+
+
+def _overlooked(messages: list[dict[str, Any]]) -> set[str]:
+    """Return what stands in messages, was not read, and is not missed."""
+    found = set()
+    for message in messages:
+        if message.get("name"):
+            found.add("name")
+        content = message.get("content")
+        for part in content if isinstance(content, list) else ():
+            image = part.get("image_url")
+            if isinstance(image, dict) and image.get("detail") not in (None, "auto"):
+                found.add("detail")
+    return found
 
 
 def _merged(messages: list[Message]) -> tuple[Message, ...]:
@@ -210,7 +224,8 @@ def _read_message(wire: _System | _Developer | _User | _Assistant | _Tool) -> Me
         case _User():
             if isinstance(wire.content, str):
                 return Message("user", _texts(wire.content))
-            return Message("user", tuple(_read_part(part) for part in wire.content))
+            parts = [_read_part(part) for part in wire.content]
+            return Message("user", tuple(part for part in parts if part != Text("")))
         case _Assistant():
             return Message("assistant", tuple(_said(wire)))
 
