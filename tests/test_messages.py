@@ -8,12 +8,13 @@ import pytest
 
 from gateway._sseparse import ANTHROPIC, UNTIL_CLOSE, EventParser
 from gateway.dialects import anthropic
+from gateway.dialects.known import DIALECTS
 from gateway.hub import LOG_CAP
-from gateway.mock import Options
+from gateway.mock import MockProvider, Options
 from tests.fakes import until, wind_by_hand
 from tests.scripted import CHUNKED, LAST, Scripted, chunk
-from tests.stand import Answer, Stand, chat
-from tests.stories import case, check_messages
+from tests.stand import Answer, Stand, chat, pair
+from tests.stories import case, check_messages, put_together, read
 
 
 BOTH = pytest.mark.parametrize("upstream", ["openai", "anthropic"])
@@ -402,3 +403,38 @@ async def test_a_client_that_does_not_read_pauses_a_translated_stream_and_loses_
 
     answer = Answer(status, headers, b"".join(parts))
     assert [word.rstrip(".") for word in answer.text.split()] == [f"t{i}" for i in range(tokens)]
+
+
+# One target speaks one dialect, the next another.
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(("first", "second"), [("openai", "anthropic"), ("anthropic", "openai")])
+async def test_a_request_falls_back_on_a_provider_of_another_dialect(first, second, stream, path):
+    refusal = b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n"
+    async with MockProvider(Options(tokens=3)) as backup, Scripted(refusal) as provider:
+        more = pair(backup.url).replace("backup]\n", f'backup]\ndialect = "{second}"\n')
+        async with Stand(url=provider.url, upstream=f'dialect = "{first}"', more=more) as it:
+            answer = await asked(it, path, model="pair", stream=stream, seed=1)
+
+    assert answer.status == 200
+    assert answer.headers["headgate-upstream"] == "backup"
+    translated = (second == "anthropic") == (path == "/v1/chat/completions")
+    assert ("headgate-dropped-params" in answer.headers) == translated
+    if stream:
+        said = read(DIALECTS["anthropic" if path == "/v1/messages" else "openai"], answer.body)
+        assert put_together(said)["parts"] == [("content", "t0 t1 t2")]
+    else:
+        assert b'"t0 t1 t2"' in answer.body
+    assert it.log_lines[-1]["retries"] == 1
+
+
+async def test_a_model_of_no_target_that_can_say_it_is_a_client_error():
+    async with stand() as it:
+        answer = await asked(it, "/v1/chat/completions", n=2)
+
+    assert answer.status == 400
+    assert answer.headers["headgate-error-source"] == "gateway"
+    assert answer.json["error"]["param"] == "n"
+    assert not it.mock.requests

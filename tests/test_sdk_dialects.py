@@ -121,7 +121,7 @@ async def test_anthropics_sdk_is_told_of_a_bound_that_was_reached(upstream, ask)
 
 CLAUDES_ERRORS: dict[str, type[anthropic.APIError]] = {
     "400": anthropic.BadRequestError,
-    "401": anthropic.AuthenticationError,
+    "401": anthropic.InternalServerError,  # of our key: not the client's business
     "429": anthropic.RateLimitError,
     "500": anthropic.InternalServerError,
     "refuse": anthropic.InternalServerError,
@@ -247,7 +247,7 @@ async def test_openais_sdk_gets_thinking_with_its_signature(ask):
 
 GPTS_ERRORS: dict[str, type[openai.APIError]] = {
     "400": openai.BadRequestError,
-    "401": openai.AuthenticationError,
+    "401": openai.InternalServerError,
     "429": openai.RateLimitError,
     "500": openai.InternalServerError,
     "refuse": openai.InternalServerError,
