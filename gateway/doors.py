@@ -150,7 +150,7 @@ class Doors:
         key = head.get(b"idempotency-key")
         if key and visit.request.body:  # a GET has none, and is not held against what was asked
             self._keys.claim(
-                visit.caller.subject, key, visit.request.body, stream.live.log.id,
+                visit.caller.subject, key, _asked(visit), stream.live.log.id,
                 self._desk.clock(),
             )  # fmt: skip
         return stream
@@ -162,7 +162,7 @@ class Doors:
         if not key:
             return self._left_before(visit) if _resumes(head) else None
         now = self._desk.clock()
-        id = self._keys.find(visit.caller.subject, key, visit.request.body, now)
+        id = self._keys.find(visit.caller.subject, key, _asked(visit), now)
         if id is None:
             return None
         live = self._desk.hub.find(id)
@@ -198,7 +198,7 @@ class Doors:
             _accept(visit, live)
             return
         seen = visit.request.head.get(b"last-event-id").decode("latin-1")
-        cursor = log.locate(seen) if seen else log.base
+        cursor = log.locate(seen or log.cursor(0))  # from the beginning, or not at all
         desk.metrics.resumed("recovered")
         SseView(
             live, visit.reply, desk,
@@ -311,6 +311,11 @@ def _terms(model: Model, head: RequestHead, *, comes_back: bool) -> Terms:
     if wish == b"detach" or comes_back:
         return Terms(allowed, allowed)
     return Terms(model.on_disconnect or 0.0, allowed)
+
+
+def _asked(visit: Visit) -> bytes:
+    """Return what a request under a key of idempotency is known by again: where, and what."""
+    return visit.request.head.path.encode() + b"\n" + visit.request.body
 
 
 def _resumes(head: RequestHead) -> bool:

@@ -11,7 +11,7 @@ has an event of its answer may be followed by another (`attempts.py`).
 import asyncio
 from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -86,13 +86,23 @@ class Receipt(Protocol):
     def bytes_sent(self) -> int: ...
 
 
+class Left(NamedTuple):
+    """What is known of an answer for good, once its client sees no more of it."""
+
+    request_id: str
+    status: int
+    ended: bool
+    bytes_sent: int
+
+
 class Job:
     """One request on its way to a provider and back."""
 
     __slots__ = (
         "_asked", "_attempts", "_desk", "_dialect", "_dropped", "_end", "_error", "_exchange",
-        "_fields", "_first", "_model", "_overhead", "_path", "_provider", "_received", "_reply",
-        "_route", "_running", "_since", "_stopped", "_task", "_usage", "_wants_usage", "client",
+        "_fields", "_first", "_method", "_model", "_overhead", "_path", "_provider", "_received",
+        "_reply", "_route", "_running", "_since", "_stopped", "_task", "_usage", "_wants_usage",
+        "client",
     )  # fmt: skip
 
     def __init__(self, desk: Desk, order: Order, request: Request, reply: Receipt) -> None:
@@ -104,6 +114,7 @@ class Job:
         self._dropped = order.dropped
         self._model = order.model
         self._path = request.head.path
+        self._method = request.head.method
         self._reply = reply
         self._received = self._since = request.received
         self._attempts = Attempts(desk, order)
@@ -309,7 +320,7 @@ class Job:
             request_id=self._reply.request_id,
             client=self.client,
             route=self._route,
-            method="POST",
+            method=self._method,
             path=self._path,
             model=self._asked,
             upstream=self._provider.name,

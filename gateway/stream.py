@@ -28,7 +28,7 @@ from gateway.eventlog import State
 from gateway.guard import ResponseHead
 from gateway.host import Request
 from gateway.hub import LOG_CAP
-from gateway.relay import Job, Order, Receipt
+from gateway.relay import Job, Left, Order, Receipt
 
 
 # Seconds for the rest of a body after its terminal event, to keep the connection.
@@ -73,6 +73,9 @@ class Stream(Job):
     def left(self) -> None:
         """Take note that the asker sees no more: it has its answer, or is gone."""
         self._left = True
+        reply = self._reply
+        # It leads to a connection that may be gone long before the generation ends.
+        self._reply = Left(reply.request_id, reply.status, reply.ended, reply.bytes_sent)
         if not self._reply.ended and self._end in ("", "finished"):
             # It is gone: the generation goes on without it, or it was too slow for the end.
             self._desk.metrics.disconnect(self.stage.value)
@@ -255,7 +258,11 @@ class Stream(Job):
         log = self.live.log
         if log.closed:
             return
-        words = self._last_words(state, fault)
+        try:
+            words = self._last_words(state, fault)
+        except Exception as error:  # a defect: the log must close all the same
+            self._desk.log.crash(error)
+            words = []
         if words:
             log.append(Batch(b"".join(words), log.tail + 1, len(words)))
         self.live.close(state, reason, fault)

@@ -625,3 +625,52 @@ async def test_head_begins_no_generation():
     assert status == 405
     assert headers["allow"] == "GET, POST"
     assert len(stand.mock.requests) == 0
+
+
+async def test_a_key_belongs_to_its_path():
+    async with Stand() as stand:
+        client = await stand.open()
+        await client.ask("POST", CHAT, chat(), idempotency_key="k1")
+        other = await client.ask("POST", "/v1/completions", chat(), idempotency_key="k1")
+        await client.close()
+
+    assert other.status == 422
+
+
+async def test_a_stop_after_an_odd_chunk_closes_the_log_all_the_same():
+    deep = b'{"id":' + b"[" * 300 + b"]" * 300 + b',"choices":[]}'
+    rest = asyncio.Event()
+    steps = CHUNKED + chunk(b"data: " + deep + b"\n\n")
+    async with Scripted(steps, rest) as provider, Stand(url=provider.url) as stand:
+        client = await stand.ask()
+        _, fields = await client.head()
+        await client.chunk()
+        stopped = await stop(stand, fields["location"])
+        ended = await rest_of(client)
+        rest.set()
+        await client.close()
+
+    assert stopped.json["state"] == "cancelled"
+    assert b'"ended":"cancelled"' in ended
+
+
+async def test_a_page_that_leaves_frees_its_connection_while_the_generation_goes_on():
+    async with Stand() as stand:
+        await left_after_one_event(stand, RESUME)
+        job = next(iter(stand.server.desk.jobs))
+        held = job._reply
+        await stop(stand, "/v1/stream/" + job.live.log.id)
+
+    assert held.status == 200
+    assert not hasattr(held, "_wire")
+
+
+async def test_the_line_of_a_request_has_its_method():
+    async with Stand() as stand:
+        client = await stand.open()
+        await client.ask("GET", asked(tokens=1))
+        await client.close()
+
+    assert [line["method"] for line in stand.log_lines if "ttft_ms" in line and line["end"]] == [
+        "GET"
+    ]

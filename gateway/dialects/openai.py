@@ -106,7 +106,9 @@ def cancelled_events(
     """Return the events that end a stopped stream, like those in `said` before them."""
     last = {"id": heading.id, "object": "chat.completion.chunk", "created": heading.created}
     last |= {"model": heading.model}
-    last |= {name: value for name, value in _first(said).items() if name in last}
+    # Only what is plain: an object of the provider's may nest deeper than can be written.
+    first = _first(said)
+    last |= {name: first[name] for name in last if isinstance(first.get(name), str | int)}
     choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": finish or "stop"}
     events = [{**last, "choices": [choice], "headgate": {"ended": "cancelled"}}]
     if tokens is not None and heading.wants_usage:
