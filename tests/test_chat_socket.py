@@ -106,6 +106,7 @@ async def test_stop_ends_one_chat_at_the_provider_too_and_no_other():
         pong = await hear(client)
         await say(client, "stop", id="b")
         await until(client, "done")
+        await stand.mock.until(lambda: stand.mock.open_streams == 0)
 
     assert ended[-1]["id"] == "a"
     assert ended[-1]["headgate"] == {"ended": "cancelled"}
