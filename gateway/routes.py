@@ -4,7 +4,8 @@ A head is resolved before its body is read: who calls, which route it is, and so
 large the body may be.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 from urllib.parse import unquote
 
 import orjson
@@ -17,7 +18,7 @@ from gateway.dialects import anthropic
 from gateway.doors import CHAT, Doors
 from gateway.errors import ClientError, ModelNotFound
 from gateway.guard import RequestHead
-from gateway.host import Request
+from gateway.host import MAX_UNWANTED, Request
 from gateway.provider import Provider
 from gateway.reply import Reply
 from gateway.settings import Config
@@ -31,10 +32,33 @@ from gateway.visits import MAX_BODY, Endpoint, Serve, Visit, choose_method, refu
 
 
 MODELS = "/v1/models/"
+# Paths with a part that varies; these are their labels, too.
+MODEL = MODELS + "{id}"
+LOG = STREAMS + "{id}"
 MESSAGES = "/v1/messages"
 COUNT = "/v1/messages/count_tokens"
 TALK = "/ws"
+STOP_ALIASES = ("/stop-generation", "/v1/stop-generation", "/api/stop-generation")
 TEXT = b"text/plain; charset=utf-8"
+
+
+class Row(NamedTuple):
+    """One method of one path; the path is its label, unless it has another."""
+
+    method: str
+    path: str
+    serve: Serve
+    max_body: int = MAX_UNWANTED
+    name: str = ""
+    public: bool = False
+    safe: bool = True
+
+    def endpoint(self, desk: Desk) -> Endpoint:
+        """Return what serves it."""
+        name = self.name or self.path
+        return Endpoint(
+            desk, name, self.serve, self.max_body, public=self.public, safe=self.safe
+        )
 
 
 class Entrance:
@@ -76,63 +100,18 @@ class Api:
         self._created = int(desk.wall())  # of the models; OpenAI's list has the field
         models = [name for name in config.models if name != "*"]
         self._models = {name: self._model_card(name) for name in models}
-        doors = Doors(config, providers, desk)
-        upgrades = Upgrades(desk, self._cors)
-        chats = ChatSockets(doors, upgrades, desk)
-        streams = self._streams = Streams(config, upgrades, desk)
-        self._stream = {
-            method: self._at(STREAMS + "{id}", serve, size)
-            for method, (serve, size) in streams.methods.items()
-        }
-        stops = Stops(desk, self._tickets)
-        alias = {"POST": self._at("/stop-generation", stops.alias, STOP_BODY)}
-        self._cancel = {"POST": self._at(STREAMS + "{id}" + CANCEL, stops.cancel, STOP_BODY)}
-        self._table: dict[str, dict[str, Endpoint]] = {
-            CHAT: {"POST": self._at(CHAT, doors.posted("/chat/completions"), MAX_BODY)},
-            CHAT + "/stream": {
-                "GET": Endpoint(desk, CHAT + "/stream", doors.event_source, safe=False),
-                "POST": self._at(
-                    CHAT + "/stream", doors.posted("/chat/completions", forced=True), MAX_BODY
-                ),
-            },
-            "/v1/completions": {
-                "POST": self._at("/v1/completions", doors.posted("/completions"), MAX_BODY)
-            },
-            "/v1/embeddings": {
-                "POST": self._at(
-                    "/v1/embeddings", doors.posted("/embeddings", streams=False), MAX_BODY
-                )
-            },
-            MESSAGES: {
-                "POST": self._at(
-                    MESSAGES, doors.posted("/messages", dialect="anthropic"), MAX_BODY
-                )
-            },
-            COUNT: {
-                "POST": self._at(
-                    COUNT,
-                    doors.posted("/messages/count_tokens", dialect="anthropic", streams=False),
-                    MAX_BODY,
-                )
-            },
-            "/events": {
-                "GET": self._at("/events", streams.events),
-                "HEAD": self._at("/events", streams.head),
-            },
-            "/trigger-event": {
-                "POST": self._at("/trigger-event", streams.trigger, CHANNEL_BODY)
-            },
-            "/v1/tickets": {"POST": self._at("/v1/tickets", stops.ticket, STOP_BODY)},
-            "/stop-generation": alias,
-            "/v1/stop-generation": alias,
-            "/api/stop-generation": alias,
-            "/v1/ws/chat": {"GET": self._at("/v1/ws/chat", chats.serve)},
-            TALK: {"GET": self._at(TALK, streams.talk)},
-            "/v1/models": {"GET": self._at("/v1/models", self._list_models)},
-            "/healthz": {"GET": self._at("/healthz", _healthz, public=True)},
-        }
-        self._model = {"GET": self._at("/v1/models/{id}", self._show_model)}
-        self._options = self._at("*", _options, public=True)
+        doors, upgrades = Doors(config, providers, desk), Upgrades(desk, self._cors)
+        self._streams = Streams(config, upgrades, desk)
+        self._table: dict[str, dict[str, Endpoint]] = {}
+        for row in (
+            *_generations(doors, ChatSockets(doors, upgrades, desk)),
+            *_logs(self._streams, Stops(desk, self._tickets)),
+            Row("GET", "/v1/models", self._list_models),
+            Row("GET", MODEL, self._show_model),
+            Row("GET", "/healthz", _healthz, public=True),
+        ):
+            self._table.setdefault(row.path, {})[row.method] = row.endpoint(desk)
+        self._options = Row("OPTIONS", "*", _options, public=True).endpoint(desk)
 
     def route(self, head: RequestHead) -> Entrance:
         """Return where a request goes; a wrong path, method or caller goes to its refusal."""
@@ -156,15 +135,12 @@ class Api:
     def _methods(self, path: str) -> Mapping[str, Endpoint] | None:
         methods = self._table.get(path)
         if methods is None and path.startswith(STREAMS) and path[len(STREAMS) :].endswith(CANCEL):
-            return self._cancel
+            return self._table[LOG + CANCEL]
         if methods is None and path.startswith(STREAMS) and len(path) > len(STREAMS):
-            return self._stream
+            return self._table[LOG]
         if methods is None and path.startswith(MODELS) and len(path) > len(MODELS):
-            return self._model
+            return self._table[MODEL]
         return methods
-
-    def _at(self, name: str, serve: Serve, max_body: int = 0, *, public: bool = False) -> Endpoint:
-        return Endpoint(self._desk, name, serve, *([max_body] if max_body else []), public=public)
 
     def _model_card(self, name: str) -> dict[str, object]:
         return {"id": name, "object": "model", "created": self._created, "owned_by": "headgate"}
@@ -178,6 +154,34 @@ class Api:
         if name not in self._models or not visit.caller.knows(name):
             raise ModelNotFound(name)
         visit.reply.send(200, orjson.dumps(self._models[name]))
+
+
+def _generations(doors: Doors, chats: ChatSockets) -> Iterator[Row]:
+    """Yield the ways to ask a provider for something."""
+    posted = doors.posted
+    yield Row("POST", CHAT, posted("/chat/completions"), MAX_BODY)
+    yield Row("GET", CHAT + "/stream", doors.event_source, safe=False)
+    yield Row("POST", CHAT + "/stream", posted("/chat/completions", forced=True), MAX_BODY)
+    yield Row("GET", "/v1/ws/chat", chats.serve)
+    yield Row("POST", "/v1/completions", posted("/completions"), MAX_BODY)
+    yield Row("POST", "/v1/embeddings", posted("/embeddings", streams=False), MAX_BODY)
+    yield Row("POST", MESSAGES, posted("/messages", dialect="anthropic"), MAX_BODY)
+    count = posted("/messages/count_tokens", dialect="anthropic", streams=False)
+    yield Row("POST", COUNT, count, MAX_BODY)
+
+
+def _logs(streams: Streams, stops: Stops) -> Iterator[Row]:
+    """Yield the ways to read logs, to write channels, and to stop generations."""
+    for method, (serve, size) in streams.methods.items():
+        yield Row(method, LOG, serve, size)
+    yield Row("POST", LOG + CANCEL, stops.cancel, STOP_BODY)
+    for alias in STOP_ALIASES:
+        yield Row("POST", alias, stops.alias, STOP_BODY, name="/stop-generation")
+    yield Row("GET", "/events", streams.events)
+    yield Row("HEAD", "/events", streams.head)
+    yield Row("POST", "/trigger-event", streams.trigger, CHANNEL_BODY)
+    yield Row("GET", TALK, streams.talk)
+    yield Row("POST", "/v1/tickets", stops.ticket, STOP_BODY)
 
 
 def _healthz(visit: Visit) -> None:

@@ -27,6 +27,7 @@ from gateway.errors import (
 )
 from gateway.eventlog import NOW, EventLog
 from gateway.guard import RequestHead
+from gateway.host import MAX_UNWANTED
 from gateway.hub import GENERATION, Live
 from gateway.reply import field
 from gateway.settings import Channel as Settings
@@ -89,11 +90,11 @@ class Streams:
     def methods(self) -> Mapping[str, tuple[Serve, int]]:
         """What serves each method, and the bytes of body it takes."""
         return {
-            "GET": (self.get, 0),
-            "HEAD": (self.head, 0),
+            "GET": (self.get, MAX_UNWANTED),
+            "HEAD": (self.head, MAX_UNWANTED),
             "PUT": (self.put, MAX_BODY),
             "POST": (self.post, MAX_BODY),
-            "DELETE": (self.delete, 0),
+            "DELETE": (self.delete, MAX_UNWANTED),
         }
 
     # Writing.
