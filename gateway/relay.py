@@ -241,8 +241,8 @@ class Job:
 
     async def _pause(self, delay: float) -> None:
         # Not asyncio.sleep: the desk has the clock that counts.
-        over = self._desk.loop.create_future()
-        timer = self._desk.loop.call_later(delay, over.set_result, None)
+        over: asyncio.Future[None] = self._desk.loop.create_future()
+        timer = self._desk.loop.call_later(delay, _come, over)
         try:
             await over
         finally:
@@ -360,6 +360,12 @@ def _last(fields: bytes) -> bytes:
     ours = b"x-should-retry: "
     kept = [line for line in fields.splitlines(keepends=True) if not line.startswith(ours)]
     return b"".join(kept) + ours + b"false\r\n"
+
+
+def _come(over: "asyncio.Future[None]") -> None:
+    # Its task may have been cancelled, and not be awake yet.
+    if not over.done():
+        over.set_result(None)
 
 
 def reason_of(error: GatewayError) -> str:

@@ -293,7 +293,10 @@ class Streams:
                 "readers": len(live.readers),
                 "timestamp": self._desk.timestamp(),
             }
-            self.publish(live, Post(orjson.dumps(told)))
+            try:
+                self.publish(live, Post(orjson.dumps(told)))
+            except ClientError as error:  # its `retain` is smaller than the entry
+                self._desk.log.warning(error.message, channel=live.log.id)
         return now + period
 
 

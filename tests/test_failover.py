@@ -387,6 +387,25 @@ async def test_a_client_that_leaves_while_we_wait_ends_it_at_once(stream):
     assert stand.log_lines[-1]["end"] == "disconnect"
 
 
+async def test_the_time_of_a_try_may_come_in_the_moment_in_which_nobody_wants_it_any_more():
+    async with (
+        Scripted(refusal(503, b"retry-after: 50")) as provider,
+        Stand(url=provider.url, more=AGAIN) as stand,
+    ):
+        loop = wind_by_hand(stand.server.desk)
+        client = await stand.open()
+        client.send("POST", "/v1/chat/completions", chat(model="again"))
+        await resting(stand)
+        await until(lambda: any(due >= loop.now + 50 for due in loop.timers))
+        (job,) = stand.server.desk.jobs
+        job.cancel("disconnect")
+        loop.wind(60)
+        await stand.server.desk.jobs.empty()
+        await client.close()
+
+    assert provider.requests == 1
+
+
 async def test_a_budget_keeps_repeats_from_making_an_outage_worse():
     quick = AGAIN + "retry = { attempts = 2, backoff = '1s' }"
     async with Scripted(refusal(409)) as provider, Stand(url=provider.url, more=quick) as stand:

@@ -52,9 +52,13 @@ class Notes:
 
     def __init__(self) -> None:
         self.requests = []
+        self.warnings = []  # the channels they are about
 
     def request(self, record):
         self.requests.append(record)
+
+    def warning(self, msg, *, channel):
+        self.warnings.append(channel)
 
 
 class Answer:
@@ -89,7 +93,7 @@ class Answer:
 class Scene:
     """The handlers, a hub, and a clock that is wound by hand."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: str = CONFIG) -> None:
         self.loop = FakeLoop()
         self.hub = Hub(self.loop, wall=self.loop.time)
         self.notes = Notes()
@@ -99,7 +103,7 @@ class Scene:
             clock=self.loop.time, wall=self.loop.time,
         )  # fmt: skip
         upgrades = Upgrades(self.desk, Cors(()))
-        self.streams = Streams(parse(CONFIG, name="test.toml", env={}), upgrades, self.desk)
+        self.streams = Streams(parse(config, name="test.toml", env={}), upgrades, self.desk)
 
     def send(self, line, body=b"", *, subject="", **fields):
         """Send a request; return the wire, on which more may be written."""
@@ -539,6 +543,16 @@ def test_a_server_says_the_time_to_whoever_reads():
         {"type": "periodic", "readers": 2, "timestamp": f"1970-01-01T00:{time}.000Z"}
         for time in ("16:50", "17:00")
     ]
+
+
+def test_a_channel_too_small_for_the_time_is_warned_of_each_time():
+    small = 'periodic = "10s"\nretain = { bytes = "10B" }'
+    scene = Scene(CONFIG.replace('periodic = "10s"', small))
+    scene.send("GET /v1/stream/clock?live=sse&offset=now")
+
+    scene.loop.wind(20)
+
+    assert scene.notes.warnings == ["clock", "clock"]
 
 
 def test_a_server_does_not_talk_to_itself():
