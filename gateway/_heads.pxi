@@ -104,6 +104,40 @@ cdef bytes lowered(const char *name, const char *end):
     return lower
 
 
+def decisive(list headers not None, frozenset names not None):
+    """Return the lines of those fields that are in `names`, as a text that repeats itself.
+
+    Of a length that can be one only stays whether it is zero: no two bodies are as long.
+    """
+    cdef list lines = []
+    for name, value in headers:
+        if name in names:
+            if name == LENGTH and length_of(value) >= 0:
+                value = b"1" if length_of(value) else b"0"
+            lines += (name, b": ", value, b"\r\n")
+    return b"".join(lines)
+
+
+cdef bytes LENGTH = b"content-length"
+
+
+cpdef long long length_of(bytes digits) except -2:
+    """Return the number that a Content-Length is, -1 if it is none or out of range."""
+    cdef:
+        const char *at = PyBytes_AS_STRING(digits)
+        Py_ssize_t size = PyBytes_GET_SIZE(digits)
+        long long length = 0
+    if not 0 < size <= LENGTH_DIGITS:
+        return -1
+    while size:
+        if not c'0' <= at[0] <= c'9':
+            return -1
+        length = length * 10 + (at[0] - c'0')
+        at += 1
+        size -= 1
+    return length
+
+
 cdef class Head:
     """The fields of a message, by their names in lower case.
 
@@ -114,17 +148,31 @@ cdef class Head:
         readonly list headers      # (lower-case name, value), in their order
         readonly bint http10
         public long long framing   # of the body: its length, CHUNKED or UNTIL_CLOSE
+        public bint sized          # the length is the one in the field
         public bint keep_alive
         dict _first                # by name, the first value
 
     def __init__(self, list headers not None, *, bint http10):
-        self.headers = headers
         self.http10 = http10
         # HTTP/1.0 gets one exchange per connection: its keep-alive was never specified.
         self.keep_alive = False
+        self._index(headers)
+
+    cdef int _index(self, list headers) except -1:
+        self.headers = headers
         self._first = {}
         for name, value in headers:
             self._first.setdefault(name, value)
+        return 0
+
+    cdef int _take(self, Head known, list headers) except -1:
+        """Become what was known of the decisive fields among these."""
+        self._index(headers)
+        self.http10 = known.http10
+        self.keep_alive = known.keep_alive
+        self.sized = known.sized
+        self.framing = length_of(self._first[LENGTH]) if known.sized else known.framing
+        return 0
 
     def get(self, bytes name not None):
         """Return the first value of this lower-case name, b"" if there is none."""
@@ -167,3 +215,54 @@ cdef class Head:
         """Let go of the fields: some KB, and credentials among them."""
         self.headers = []
         self._first = {}
+
+
+@final
+cdef class RequestHead(Head):
+    """What a client asks, as far as the head says it; the guard makes it."""
+
+    cdef:
+        public str method            # as it came: methods are case-sensitive
+        public str path              # as it came, escapes and dots untouched; "*" for OPTIONS *
+        public str query             # without its "?"
+        public bint expect_continue  # the client waits for a 100 before it sends the body
+        public bytes upgrade         # the protocol to switch to, lower case; asked for in due form
+
+    def __init__(
+        self, str method not None, str path not None, str query not None,
+        list headers not None, *, bint http10,
+    ):
+        Head.__init__(self, headers, http10=http10)
+        self.method = method
+        self.path = path
+        self.query = query
+        self.upgrade = b""
+
+    def alike(self, list headers not None):
+        """Return a head that says the same with these fields, whose decisive ones are alike."""
+        cdef RequestHead head = RequestHead.__new__(RequestHead)
+        head._take(self, headers)
+        head.method = self.method
+        head.path = self.path
+        head.query = self.query
+        head.expect_continue = self.expect_continue
+        head.upgrade = self.upgrade
+        return head
+
+
+@final
+cdef class ResponseHead(Head):
+    """What an upstream answers, as far as the head says it; the guard makes it."""
+
+    cdef readonly int status
+
+    def __init__(self, int status, list headers not None, *, bint http10):
+        Head.__init__(self, headers, http10=http10)
+        self.status = status
+
+    def alike(self, list headers not None):
+        """Return a head that says the same with these fields, whose decisive ones are alike."""
+        cdef ResponseHead head = ResponseHead.__new__(ResponseHead)
+        head._take(self, headers)
+        head.status = self.status
+        return head

@@ -58,6 +58,8 @@ cdef enum:
     TRAILER_LIMIT = 8192
     # Tokens in one answer; above it is a provider's slip, which must not bury the true total.
     TOKENS_LIMIT = 1_000_000_000
+    # Digits of a Content-Length: the number stays below 2^63 for whoever reads it next.
+    LENGTH_DIGITS = 18
     # Most bounds of a histogram, so that its slots are part of the object.
     BOUNDS_LIMIT = 32
 

@@ -12,7 +12,16 @@ from typing import Final
 
 import h11
 
-from gateway._sseparse import CHUNKED, UNTIL_CLOSE, Head, fields
+from gateway._sseparse import (
+    CHUNKED,
+    UNTIL_CLOSE,
+    Head,
+    RequestHead,
+    ResponseHead,
+    decisive,
+    fields,
+    length_of,
+)
 from gateway.errors import (
     ExpectationFailed,
     GatewayError,
@@ -25,14 +34,14 @@ from gateway.errors import (
 from gateway.heads import REQUEST_LINE, STATUS_LINE
 
 
-# Digits of a Content-Length: the number stays below 2^63 for whoever reads it next.
-LENGTH_DIGITS: Final = 18
+__all__ = ["MAX_INTERIM", "RequestHead", "ResponseHead", "read_request", "read_response"]
+
 # Interim (1xx) responses to skip before the final one; a real server sends one or two.
 MAX_INTERIM: Final = 8
 
-# First lines, hosts and framings whose verdict is remembered: a client says the same in
-# every request, and being judged is the dearest part of it.  Only what was found legal is
-# kept; it is at most LINE_LIMIT long, so all of it stays below some megabytes.
+# Heads whose verdict is remembered, as far as it hangs on them: a client says the same in every
+# request, and being judged is the dearest part of it.  Only what was found legal is kept; each
+# is at most HEAD_LIMIT long, so all of it stays below some megabytes.
 MEMORY: Final = 256
 
 # Characters that URIs do not have but browsers leave as they are pass, except where
@@ -54,47 +63,15 @@ SINGLE = frozenset(
 # CONNECT would make us a proxy; TRACE would read credentials back to a script.
 REFUSED_METHODS = frozenset((b"CONNECT", b"TRACE"))
 
-# What says where a request goes, how long it is, and what happens to its connection.
-DECISIVE = frozenset({
-    b"host",
-    b"connection",
-    b"content-length",
-    b"transfer-encoding",
-    b"expect",
-    b"upgrade",
-})  # fmt: skip
-
-# What h11 hears of any length: no two bodies are as long, and the digits were judged.
-SOME_LENGTH = (b"content-length", b"0")
-
+# What says where a message goes, how long it is, and what happens to its connection.  None of
+# these is a credential: those are never remembered.
+DECISIVE = frozenset(
+    b"connection content-encoding content-length expect host transfer-encoding upgrade".split()
+)
 NO_FIELD = "a field line is not one of HTTP/1.1"
 REPEATED = "more than one %s field"
 
 Fields = list[tuple[bytes, bytes]]
-
-
-class RequestHead(Head):
-    """What a client asks, as far as the head says it; `read_request` makes it."""
-
-    __slots__ = ("expect_continue", "method", "path", "query", "upgrade")
-
-    def __init__(self, method: str, path: str, query: str, headers: Fields, *, http10: bool):
-        super().__init__(headers, http10=http10)
-        self.method = method  # as it came: methods are case-sensitive
-        self.path = path  # as it came, escapes and dots untouched; "*" for OPTIONS *
-        self.query = query  # without its "?"
-        self.expect_continue = False  # the client waits for a 100 before it sends the body
-        self.upgrade = b""  # the protocol to switch to, lower case; asked for in due form
-
-
-class ResponseHead(Head):
-    """What an upstream answers, as far as the head says it; `read_response` makes it."""
-
-    __slots__ = ("status",)
-
-    def __init__(self, status: int, headers: Fields, *, http10: bool) -> None:
-        super().__init__(headers, http10=http10)
-        self.status = status
 
 
 def read_request(raw: bytes) -> RequestHead:
@@ -110,30 +87,18 @@ def read_request(raw: bytes) -> RequestHead:
         UnsupportedMedia: its body has a content coding.
     """
     end = raw.find(b"\n") + 1
-    method, target, version = _request_line(raw[:end])
-    headers = fields(raw, end)
+    line, headers = raw[:end], fields(raw, end)
     if headers is None:
         raise MalformedRequest(NO_FIELD)
-    if version != b"1.1" and version != b"1.0":
-        raise VersionNotSupported("this server speaks HTTP/1.1")
-    if method in REFUSED_METHODS:
-        raise NotImplementedHere("this server has neither CONNECT nor TRACE")
-    authority, path, query = _split_target(method, target)
-    http10 = version == b"1.0"
-    head = RequestHead(method.decode(), path, query, headers, http10=http10)
+    # A query hardly comes twice, and may hold a key.
+    judge = _judge_request.__wrapped__ if b"?" in line else _judge_request
+    authority, known = judge(line, decisive(headers, DECISIVE))
+    head = known.alike(headers)
+    if authority:
+        # RFC 9112 §3.2.2: whatever Host says, the target's authority counts.
+        head.replace(b"host", authority)
     if repeated := head.repeated(SINGLE):
         raise MalformedRequest(REPEATED % repeated.decode("ascii"))
-    _check_host(head, authority)
-    _read_request_framing(head)
-    _read_connection(head)
-    decisive = tuple(
-        [
-            SOME_LENGTH if field[0] == b"content-length" else field
-            for field in head.headers
-            if field[0] in DECISIVE
-        ]
-    )
-    _hear_second_opinion(method, target, version, decisive)
     return head
 
 
@@ -148,35 +113,64 @@ def read_response(raw: bytes, *, method: str) -> ResponseHead:
         UpstreamProtocolError: it is not exactly what RFC 9112 allows, or may be read in
             more than one way; kind "encoding" if its body has a content coding.
     """
-    line = STATUS_LINE.match(raw)
-    if line is None:
-        raise UpstreamProtocolError("the status line is not one of HTTP/1.1")
-    minor, status = line.groups()
-    headers = fields(raw, line.end())
+    end = raw.find(b"\n") + 1
+    headers = fields(raw, end)
     if headers is None:
         raise UpstreamProtocolError(NO_FIELD)
-    head = ResponseHead(int(status), headers, http10=minor == b"0")
+    known = _judge_response(raw[:end], decisive(headers, DECISIVE), method == "HEAD")
+    head = known.alike(headers)
+    if repeated := head.repeated(SINGLE):
+        raise UpstreamProtocolError(REPEATED % repeated.decode("ascii"))
+    return head
+
+
+@lru_cache(MEMORY)
+def _judge_request(line: bytes, lines: bytes) -> tuple[bytes, RequestHead]:
+    """Return the authority in a request line, if there is one, and what the decisive fields say."""
+    match = REQUEST_LINE.fullmatch(line)
+    if match is None:
+        raise MalformedRequest("the request line is not one of HTTP/1.1")
+    method, target, version = match.groups()
+    if version != b"1.1" and version != b"1.0":
+        raise VersionNotSupported("this server speaks HTTP/1.1")
+    if method in REFUSED_METHODS:
+        raise NotImplementedHere("this server has neither CONNECT nor TRACE")
+    authority, path, query = _split_target(method, target)
+    headers = _fields_of(lines)
+    head = RequestHead(method.decode(), path, query, headers, http10=version == b"1.0")
+    if repeated := head.repeated(SINGLE):
+        raise MalformedRequest(REPEATED % repeated.decode("ascii"))
+    _check_host(head, authority)
+    _read_request_framing(head)
+    _read_connection(head)
+    _hear_second_opinion(method, target, version, head.headers)
+    return authority, head
+
+
+@lru_cache(MEMORY)
+def _judge_response(line: bytes, lines: bytes, to_head: bool) -> ResponseHead:
+    """Return what a status line and the decisive fields say; `to_head`: the request was a HEAD."""
+    match = STATUS_LINE.fullmatch(line)
+    if match is None:
+        raise UpstreamProtocolError("the status line is not one of HTTP/1.1")
+    minor, status = match.groups()
+    head = ResponseHead(int(status), _fields_of(lines), http10=minor == b"0")
     if repeated := head.repeated(SINGLE):
         raise UpstreamProtocolError(REPEATED % repeated.decode("ascii"))
     if head.status == 101:
         raise UpstreamProtocolError("the upstream switched to a protocol nobody asked for")
     if head.get(b"content-encoding").lower() not in (b"", b"identity"):
         raise UpstreamProtocolError("the body has a content coding", kind="encoding")
-    _read_response_framing(head, method)
+    _read_response_framing(head, to_head=to_head)
     return head
 
 
-@lru_cache(MEMORY)
-def _request_line(line: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return method, target and version."""
-    match = REQUEST_LINE.fullmatch(line)
-    if match is None:
-        raise MalformedRequest("the request line is not one of HTTP/1.1")
-    method, target, version = match.groups()
-    return method, target, version
+def _fields_of(lines: bytes) -> Fields:
+    found = fields(lines + b"\r\n", 0)
+    assert found is not None  # they were fields before
+    return found
 
 
-@lru_cache(MEMORY)
 def _split_target(method: bytes, target: bytes) -> tuple[bytes, str, str]:
     """Return authority (b"" unless in absolute form), path and query (RFC 9112 §3.2)."""
     if target == b"*" and method == b"OPTIONS":
@@ -202,11 +196,9 @@ def _check_host(head: RequestHead, authority: bytes) -> None:
         raise MalformedRequest("the Host field is missing")
     if authority:
         _check_authority(authority)
-        # RFC 9112 §3.2.2: whatever Host says, the target's authority counts.
         head.replace(b"host", authority)
 
 
-@lru_cache(MEMORY)
 def _check_authority(authority: bytes) -> None:
     match = HOST.fullmatch(authority)
     if match is None:
@@ -233,11 +225,11 @@ def _framing(head: Head, without: int, refuse: type[GatewayError]) -> int:
         return CHUNKED
     if not head.has(b"content-length"):
         return without
-    length = head.get(b"content-length")
-    # Of bytes, isdigit() takes ASCII only; int() alone would take "+5", "1_0" and " 5".
-    if not length.isdigit() or len(length) > LENGTH_DIGITS:
+    length = length_of(head.get(b"content-length"))
+    if length < 0:
         raise refuse("the Content-Length is not a number, or out of range")
-    return int(length)
+    head.sized = True
+    return length
 
 
 def _read_request_framing(head: RequestHead) -> None:
@@ -264,35 +256,31 @@ def _read_connection(head: RequestHead) -> None:
         head.upgrade = head.get(b"upgrade").lower()
 
 
-def _read_response_framing(head: ResponseHead, method: str) -> None:
+def _read_response_framing(head: ResponseHead, *, to_head: bool) -> None:
     framing = _framing(head, UNTIL_CLOSE, UpstreamProtocolError)
     if head.status < 200 or head.status == 204:
         # Whoever announces a body here (RFC 9110 §8.6 forbids it) may also send it, and
         # it would be read as the next response; zero is harmless, and common.
         if framing not in (0, UNTIL_CLOSE):
             raise UpstreamProtocolError(f"a body announced in a {head.status} response")
-        framing = 0
-    elif head.status == 304 or method == "HEAD":
-        framing = 0  # the fields tell of the body that a GET would have got
+        framing, head.sized = 0, False
+    elif head.status == 304 or to_head:
+        # The fields tell of the body that a GET would have got.
+        framing, head.sized = 0, False
     head.framing = framing
     head.keep_alive = not (
         head.http10 or framing == UNTIL_CLOSE or b"close" in head.members(b"connection")
     )
 
 
-@lru_cache(MEMORY)
-def _hear_second_opinion(
-    method: bytes, target: bytes, version: bytes, fields: tuple[tuple[bytes, bytes], ...]
-) -> None:
+def _hear_second_opinion(method: bytes, target: bytes, version: bytes, fields: Fields) -> None:
     """Let h11 judge what routes and frames the request, and go on only if it agrees.
 
     h11 gets the request as we have read it, not its bytes: the lines were split more
     strictly than h11 does, and doing it twice made the dearest part of a request.
     """
     try:
-        seen = h11.Request(
-            method=method, target=target, headers=list(fields), http_version=version
-        )
+        seen = h11.Request(method=method, target=target, headers=fields, http_version=version)
     except h11.LocalProtocolError as error:
         # Its text quotes the bytes, credentials among them: it stays out of ours.
         raise MalformedRequest("the request is not legal HTTP/1.1") from error

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import guard
-from gateway._sseparse import CHUNKED, UNTIL_CLOSE
+from gateway._sseparse import CHUNKED, UNTIL_CLOSE, Head
 from gateway.errors import (
     ExpectationFailed,
     HeadTooLarge,
@@ -23,13 +23,7 @@ from gateway.errors import (
     UpstreamProtocolError,
     VersionNotSupported,
 )
-from gateway.guard import (
-    Head,
-    RequestHead,
-    ResponseHead,
-    read_request,
-    read_response,
-)
+from gateway.guard import RequestHead, ResponseHead, read_request, read_response
 from gateway.heads import FIELD_LIMIT, HEAD_LIMIT, LINE_LIMIT, HeadReader, ResponseReader
 
 
@@ -43,12 +37,14 @@ DOCUMENTED = (
     VersionNotSupported,
 )
 UNFINISHED = "unfinished"
+REQUEST = ("method", "path", "query", "expect_continue", "upgrade")
 
 
 def told(head: Head) -> dict[str, object]:
     """Everything a head says, comparable."""
     shared = ("headers", "http10", "framing", "keep_alive")
-    return {name: getattr(head, name) for name in (*shared, *type(head).__slots__)}
+    own = REQUEST if isinstance(head, RequestHead) else ("status",)
+    return {name: getattr(head, name) for name in (*shared, *own)}
 
 
 def asked(pieces: list[bytes]) -> object:
@@ -495,11 +491,11 @@ def test_a_head_is_read_only_if_it_is_exactly_one(tail):
 def test_h11_may_still_refuse_and_must_agree():
     judge = functools.partial(guard._hear_second_opinion, b"POST", b"/", b"1.1")
     host, length = (b"host", b"h"), (b"content-length", b"1")
-    judge((host, length))
+    judge([host, length])
     with pytest.raises(MalformedRequest, match="two ways"):
-        judge((host, length, length))  # h11 takes them for one
+        judge([host, length, length])  # h11 takes them for one
     with pytest.raises(MalformedRequest, match="not legal") as caught:
-        judge((host, (b"upgrade", b"secret\0")))
+        judge([host, (b"upgrade", b"secret\0")])
     assert "secret" not in str(caught.value)
 
 
@@ -509,6 +505,62 @@ def test_what_was_refused_once_is_refused_again():
             read_request(request(line="GET /%zz HTTP/1.1"))
         with pytest.raises(MalformedRequest):
             read_request(request(host="Host: a,a\r\n"))
+
+
+LINES = ["POST / HTTP/1.1", "POST http://b:1/ HTTP/1.1", "GET / HTTP/1.0", "POST /?a=1 HTTP/1.1"]
+TELLING = [
+    "Content-Length: 0",
+    "Content-Length: 7",
+    "Content-Length: 12",
+    "content-length: 007",
+    "Content-Length: +7",
+    "Content-Length: 9999999999999999999",
+    "Transfer-Encoding: chunked",
+    "Transfer-Encoding: gzip, chunked",
+    "Content-Encoding: gzip",
+    "Connection: close",
+    "Connection: upgrade",
+    "Upgrade: websocket",
+    "Expect: 100-continue",
+    "Expect: 1",
+    "Authorization: Bearer k",
+    "X: y",
+]
+heads = st.builds(
+    lambda line, fields: request(*fields, line=line),
+    st.sampled_from(LINES),
+    st.lists(st.sampled_from(TELLING), max_size=4),
+)
+
+
+@given(st.lists(heads, max_size=6))
+def test_what_a_head_means_does_not_hang_on_those_before_it(raws):
+    def forgetful(raw: bytes) -> object:
+        guard._judge_request.cache_clear()
+        return asked([raw])
+
+    alone = [forgetful(raw) for raw in raws]
+    guard._judge_request.cache_clear()
+    assert [asked([raw]) for raw in raws] == alone
+    assert [asked([raw]) for raw in raws] == alone
+
+
+def test_lengths_of_any_size_share_a_verdict_and_each_keeps_its_own():
+    guard._judge_request.cache_clear()
+    for length in (1, 7, 10**18 - 1):
+        assert read(request(f"Content-Length: {length}")).framing == length
+    assert guard._judge_request.cache_info().currsize == 1
+    assert read(request("Content-Length: 000")).framing == 0
+    assert guard._judge_request.cache_info().currsize == 2
+
+
+def test_nothing_is_remembered_that_may_be_a_credential():
+    guard._judge_request.cache_clear()
+    read(request("Authorization: Bearer secret", "Cookie: secret", "X-Api-Key: secret"))
+    read(request(line="GET /v1/models?api_key=secret HTTP/1.1"))
+    assert guard._judge_request.cache_info().currsize == 1
+    assert read(request("Authorization: Bearer other")).get(b"authorization") == b"Bearer other"
+    assert guard._judge_request.cache_info().currsize == 1
 
 
 # Upstreams.

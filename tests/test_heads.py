@@ -5,7 +5,7 @@ import re
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway._sseparse import fields, head_end
+from gateway._sseparse import decisive, fields, head_end, length_of
 
 
 FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t -~\x80-\xff]*)\r\n")
@@ -80,3 +80,21 @@ def test_a_head_ends_where_the_first_empty_line_does(data, start, line_limit, li
     start = min(start, len(data))
     found = head_end(data, start, line_limit, limit, most)
     assert found == plain_head_end(data, start, line_limit, limit, most)
+
+
+@given(st.binary(max_size=20) | st.from_regex(rb"[0-9]{1,20}", fullmatch=True))
+@example(b"+5")
+@example(b"1_0")
+@example(b" 5")
+def test_a_length_is_up_to_eighteen_digits_and_nothing_else(text):
+    lawful = re.fullmatch(rb"[0-9]{1,18}", text)
+    assert length_of(text) == (int(text) if lawful else -1)
+
+
+def test_of_decisive_fields_all_is_told_but_how_long_a_body_is():
+    names = frozenset((b"content-length", b"host"))
+    rest = (b"x", b"y")
+    told = decisive([(b"host", b"a"), rest, (b"content-length", b"17")], names)
+    assert told == b"host: a\r\ncontent-length: 1\r\n"
+    assert decisive([(b"content-length", b"00")], names) == b"content-length: 0\r\n"
+    assert decisive([(b"content-length", b"17x")], names) == b"content-length: 17x\r\n"
