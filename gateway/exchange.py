@@ -120,20 +120,25 @@ class Exchange:
             self._give_back(self._connection)
 
     async def _send(self, request: bytes, method: str, *, fresh: bool) -> ResponseHead:
-        asked = self._clock()
-        try:
-            self._connection = await self._provider.pool.acquire(fresh=fresh)
-        finally:
-            self.waited += self._clock() - asked
-        self.sent = self._clock()
+        provider = self._provider
+        connection = None if fresh else provider.pool.take()
+        if connection is None:
+            connection = await self._acquire(fresh=fresh)
+        self._connection = connection
+        self.sent = now = self._clock()
         if self._alarm is None:
-            limits = self._provider.timeouts
-            # The nearest of all: the answer may begin, and halt, before the first is due.
-            due = min(self.sent + min(limits.first_event, limits.idle), self.began + limits.total)
+            due = min(now + provider.soonest, self.began + provider.timeouts.total)
             self._alarm = Alarm(self._loop, self._ring, due)
-        head = await self._connection.send(request, method)
+        head = await connection.send(request, method)
         self._keep_alive = head.keep_alive
         return head
+
+    async def _acquire(self, *, fresh: bool) -> UpstreamConnection:
+        asked = self._clock()
+        try:
+            return await self._provider.pool.acquire(fresh=fresh)
+        finally:
+            self.waited += self._clock() - asked
 
     def _give_back(self, connection: UpstreamConnection) -> None:
         self._connection = None

@@ -78,8 +78,7 @@ class HeadReader:
             TargetTooLong: the request line exceeds LINE_LIMIT.
             HeadTooLarge: the head exceeds HEAD_LIMIT or FIELD_LIMIT.
         """
-        held = self._held
-        if held:
+        if held := self._held:
             held += data
             if b"\n" not in data:  # nothing ends here: a head in tiny pieces is not copied for each
                 self._wait(held)
@@ -99,8 +98,9 @@ class HeadReader:
         Who keeps the reader for the length of a stream must not keep a read with it.
         """
         rest, self._rest = self._rest, b""
-        self._held.clear()
-        self._judged = self._lines = 0
+        if self._held:
+            self._held.clear()
+            self._judged = self._lines = 0
         return rest
 
     def path(self, data: bytes) -> str:

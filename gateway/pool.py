@@ -70,6 +70,13 @@ class Pool:
         """Whether a request would have to wait for a connection."""
         return self.active >= self.limit and not self.idle
 
+    def take(self) -> UpstreamConnection | None:
+        """Return the idle connection that `acquire` would give, the caller's now; None: no such."""
+        if not self.idle:
+            return None
+        self.active += 1
+        return self.idle.pop()
+
     async def acquire(self, *, fresh: bool = False) -> UpstreamConnection:
         """Return a connection that is now the caller's; `fresh` refuses a used one.
 

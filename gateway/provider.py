@@ -58,6 +58,9 @@ class Provider:
         url = config.base_url
         self.name = config.name
         self.timeouts = config.timeouts
+        # The nearest of all, once a request is out: an answer may begin, and halt, before the
+        # first event is due.
+        self.soonest = min(config.timeouts.first_event, config.timeouts.idle)
         self.host = url.host
         self.metrics = metrics.upstream(config.name)
         self.dialect = UPSTREAMS[config.dialect]

@@ -94,16 +94,17 @@ class Try:
 
     def close(self) -> None:
         """End it; without an outcome it is nobody's fault.  May be called twice."""
-        self.exchange.close()
+        exchange = self.exchange
+        exchange.close()
         if self._closed:
             return
         self._closed = True
         if self._probe and not self._told:
             self.provider.breaker.given_up()
         self._told = True
-        if self.exchange.waited:
-            self.provider.metrics.pool_wait.observe(self.exchange.waited)
-        if self.exchange.retried:
+        if exchange.sent or exchange.waited:
+            self.provider.metrics.pool_wait.observe(exchange.waited)
+        if exchange.retried:
             self._desk.metrics.retried("stale")
 
     def last_word(self, error: GatewayError) -> GatewayError:

@@ -76,7 +76,10 @@ class ExchangeScene(PoolScene):
     ) -> None:
         super().__init__(limit)
         timeouts = Timeouts(connect=PATIENCE, first_event=first_event, idle=idle, total=total)
-        self.provider = SimpleNamespace(name="p", timeouts=timeouts, pool=self.pool)
+        soonest = min(first_event, idle)
+        self.provider = SimpleNamespace(
+            name="p", timeouts=timeouts, soonest=soonest, pool=self.pool
+        )
 
     def exchange(self) -> Exchange:
         return Exchange(self.provider, self.loop, self.loop.time)
