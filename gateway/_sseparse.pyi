@@ -18,6 +18,7 @@ FIGURES: Final[tuple[str, ...]]
 RAW: Final[int]
 IDS: Final[int]
 FRAMES: Final[int]
+MAX_VALUE: Final[int]
 
 @final
 class Batch:
@@ -188,4 +189,27 @@ def skip(data: bytes, n: int) -> bytes: ...
 def entries(data: bytes) -> list[tuple[bytes, bytes]]: ...
 def with_ids(data: bytes, first: int, epoch: bytes) -> bytes: ...
 def envelopes(data: bytes, first: int, epoch: bytes) -> bytes: ...
+def stamp(unix: float) -> str: ...
+def request_line(
+    now: float,
+    request_id: str,
+    route: str,
+    method: str,
+    path: str,
+    model: str,
+    upstream: str,
+    status: int,
+    end: str,
+    ttft: float | None,
+    duration: float,
+    events: int,
+    tokens_in: int | None,
+    tokens_out: int | None,
+    size: int,
+    overhead: float | None,
+    client: str,
+    retries: int,
+    hedged: bool,
+    error: str,
+) -> bytes | None: ...
 def json_array(datas: list[bytes]) -> bytes: ...

@@ -31,7 +31,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.list cimport PyList_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from cython cimport final
-from libc.string cimport memchr, memcmp, memcpy, strchr, strncmp
+from libc.string cimport memchr, memcmp, memcpy, strchr, strlen, strncmp
 
 from re import compile as regex
 
@@ -87,3 +87,4 @@ include "_frames.pxi"     # the ways a reader may want its entries
 include "_readers.pxi"    # a log, and the ways from an upstream to whoever reads it
 include "_texts.pxi"      # what the JSON in an event says
 include "_moulds.pxi"     # events that differ only by a text, in another dialect
+include "_lines.pxi"      # what the log says of a request
