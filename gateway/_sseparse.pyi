@@ -5,7 +5,7 @@ from typing import Any, Final, Protocol, Self, final
 
 from typing_extensions import disjoint_base
 
-from gateway.chat import Event
+from gateway.chat import Event, Usage
 from gateway.errors import GatewayError, UpstreamProtocolError
 
 CHUNKED: Final[int]
@@ -18,6 +18,7 @@ FIGURES: Final[tuple[str, ...]]
 RAW: Final[int]
 IDS: Final[int]
 FRAMES: Final[int]
+MAX_VALUE: Final[int]
 
 @final
 class Batch:
@@ -26,6 +27,11 @@ class Batch:
     count: Final[int]
     def __new__(cls, data: bytes, first: int, count: int) -> Self: ...
     def framed(self, style: int, epoch: bytes) -> bytes: ...
+
+@final
+class Count:
+    value: Final[float]
+    def add(self, n: float = 1.0) -> None: ...
 
 @final
 class Histogram:
@@ -182,10 +188,34 @@ def text_frame(payload: bytes) -> bytes: ...
 def depth(text: bytes) -> int: ...
 def mended(text: bytes) -> bytes: ...
 def count(found: object, key: str) -> int: ...
+def read_usage(usage: dict[str, Any]) -> Usage: ...
 def deltas(data: bytes) -> list[Event]: ...
 def said(event: dict[str, Any]) -> list[Event]: ...
 def skip(data: bytes, n: int) -> bytes: ...
 def entries(data: bytes) -> list[tuple[bytes, bytes]]: ...
 def with_ids(data: bytes, first: int, epoch: bytes) -> bytes: ...
 def envelopes(data: bytes, first: int, epoch: bytes) -> bytes: ...
+def stamp(unix: float) -> str: ...
+def request_line(
+    now: float,
+    request_id: str,
+    route: str,
+    method: str,
+    path: str,
+    model: str,
+    upstream: str,
+    status: int,
+    end: str,
+    ttft: float | None,
+    duration: float,
+    events: int,
+    tokens_in: int | None,
+    tokens_out: int | None,
+    size: int,
+    overhead: float | None,
+    client: str,
+    retries: int,
+    hedged: bool,
+    error: str,
+) -> bytes | None: ...
 def json_array(datas: list[bytes]) -> bytes: ...

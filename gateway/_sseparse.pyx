@@ -31,7 +31,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.list cimport PyList_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from cython cimport final
-from libc.string cimport memchr, memcmp, memcpy, strchr, strncmp
+from libc.string cimport memchr, memcmp, memcpy, strchr, strlen, strncmp
 
 from re import compile as regex
 
@@ -77,7 +77,7 @@ RESPONSES = _RESPONSES
 include "_heads.pxi"      # RFC 9112: where a head ends, and its fields
 include "_bodies.pxi"     # RFC 9112: chunks and lengths
 include "_batches.pxi"    # events as a log keeps them
-include "_histogram.pxi"  # observations
+include "_histogram.pxi"  # counts and observations
 include "_blocks.pxi"     # the HTML standard: blocks
 include "_dialects.pxi"   # what events tell of their stream
 include "_events.pxi"     # the HTML standard: events, in batches
@@ -87,3 +87,4 @@ include "_frames.pxi"     # the ways a reader may want its entries
 include "_readers.pxi"    # a log, and the ways from an upstream to whoever reads it
 include "_texts.pxi"      # what the JSON in an event says
 include "_moulds.pxi"     # events that differ only by a text, in another dialect
+include "_lines.pxi"      # what the log says of a request

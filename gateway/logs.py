@@ -21,6 +21,9 @@ from typing import Any
 
 import msgspec
 import orjson
+from msgspec.structs import astuple
+
+from gateway._sseparse import MAX_VALUE, request_line, stamp
 
 
 # Bytes of lines not yet written: a minute at a hundred requests a second.
@@ -30,8 +33,6 @@ MAX_BACKLOG = 4 * 1024 * 1024
 GATHER_TIME = 0.05
 # Seconds that `close` gives a reader that does not read.
 CLOSE_TIME = 1.0
-# Characters of one value: a model name or a path can be as long as a client likes.
-MAX_VALUE = 512
 
 # What JSON lets through and a terminal or a line splitter acts on: DEL and C1 controls,
 # line and paragraph separators, bidirectional overrides.  JSON escapes C0 itself.
@@ -43,37 +44,34 @@ BARE = re.compile(r"[!#-<>-\[\]-~]+")
 COLOURS = {"warning": b"\x1b[33m", "error": b"\x1b[31m"}
 TEXT_COLUMN = 32  # where the fields of a text line begin: after `200 POST /v1/chat/completions`
 
-# Formatting one costs three times as much as taking it from here.
-MILLISECONDS = tuple(f"{number:03d}Z" for number in range(1000))
-
 Line = dict[str, Any]  # a line before it is rendered; `time`, `level`, `msg` come first
 
 
 class RequestRecord(msgspec.Struct, kw_only=True):
-    """What the line of one request says; filled in as it becomes known.
+    """What the line of one request says, in its order; filled in as it becomes known.
 
     Times are seconds.  There is no field for a header or a body, so neither can be logged.
     """
 
     request_id: str
-    client: str  # address
+    route: str = ""
     method: str = ""
     path: str = ""  # of a query the names are logged, not the values
-    route: str = ""
     model: str = ""
     upstream: str = ""  # the last that was asked
-    retries: int = 0  # how often another, or the same again, was
-    hedged: bool = False  # two were asked at once; `upstream` is the one that answered
     status: int = 0  # 0: none was sent
     end: str = ""  # why a stream ended
-    error: str = ""  # what went wrong, in words for an operator
     ttft: float | None = None
     duration: float = 0.0
-    overhead: float | None = None
     events: int = 0
     tokens_in: int | None = None  # None: the provider did not say
     tokens_out: int | None = None
     bytes: int = 0  # of the body, to the client
+    overhead: float | None = None
+    client: str  # address
+    retries: int = 0  # how often another, or the same again, was
+    hedged: bool = False  # two were asked at once; `upstream` is the one that answered
+    error: str = ""  # what went wrong, in words for an operator
 
 
 class Log:
@@ -82,8 +80,8 @@ class Log:
     def __init__(self, fd: int, format: str, *, now: Callable[[], float] = time.time) -> None:
         """Log to `fd`, which stays open, as `format`: `json` or `text`.  `now` is Unix time."""
         self._now = now
-        self._second = (-1, "")  # the last one that was rendered, and its text
-        self._render = _json if format == "json" else _coloured if os.isatty(fd) else _text
+        self._json = format == "json"
+        self._render = _json if self._json else _coloured if os.isatty(fd) else _text
         self._writer = Writer(fd, self._gap)
 
     @property
@@ -93,37 +91,9 @@ class Log:
 
     def request(self, record: RequestRecord) -> None:
         """Log one request, now over."""
-        error = record.error
-        # A refusal is the client's affair; what else went wrong is the operator's.
-        level = "warning" if error and not 400 <= record.status < 500 else "info"
-        line = {
-            "time": self._time(),
-            "level": level,
-            "msg": "request",
-            "request_id": record.request_id,
-            "route": record.route or None,
-            "method": record.method,
-            "path": _path(path) if len(path := record.path) > MAX_VALUE or "?" in path else path,
-            "model": (_cut(name) if len(name := record.model) > MAX_VALUE else name) or None,
-            "upstream": record.upstream or None,
-            "status": record.status,
-            "end": record.end or None,
-            "ttft_ms": _ms(record.ttft),
-            "duration_ms": _ms(record.duration),
-            "events": record.events,
-            "tokens_in": record.tokens_in,
-            "tokens_out": record.tokens_out,
-            "bytes": record.bytes,
-            "overhead_ms": _ms(record.overhead),
-            "client": record.client,
-        }
-        if record.retries:
-            line["retries"] = record.retries
-        if record.hedged:
-            line["hedged"] = True
-        if error:
-            line["error"] = _cut(error)
-        self._writer.put(self._render(line))
+        now = self._now()
+        line = request_line(now, *astuple(record)) if self._json else None
+        self._writer.put(line or self._render(_request(stamp(now), record)))
 
     def event(self, level: str, msg: str, /, **fields: object) -> None:
         """Log something else; a field that JSON does not know is logged as its `str`."""
@@ -150,23 +120,13 @@ class Log:
         self._writer.close()
 
     def _event(self, level: str, msg: str, fields: dict[str, object]) -> bytes:
-        line: Line = {"time": self._time(), "level": level, "msg": _cut(msg)}
+        line: Line = {"time": stamp(self._now()), "level": level, "msg": _cut(msg)}
         for name, value in fields.items():
             line[name] = _cut(value) if isinstance(value, str) else value
         return self._render(line)
 
     def _gap(self, lost: int) -> bytes:
         return self._event("warning", "log lines dropped", {"count": lost})
-
-    def _time(self) -> str:
-        """Return the time as RFC 3339 has it, in UTC, to the millisecond."""
-        now = self._now()
-        whole = int(now)
-        second, text = self._second
-        if whole != second:
-            text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(whole))
-            self._second = (whole, text)
-        return text + MILLISECONDS[int((now - whole) * 1000)]
 
 
 class Writer:
@@ -298,6 +258,40 @@ def _described(error: BaseException | None) -> dict[str, str]:
     return fields
 
 
+def _request(time: str, record: RequestRecord) -> Line:
+    """Return the line of a request, of which `request_line` writes the usual ones."""
+    error = record.error
+    line = {
+        "time": time,
+        # A refusal is the client's affair; what else went wrong is the operator's.
+        "level": "warning" if error and not 400 <= record.status < 500 else "info",
+        "msg": "request",
+        "request_id": record.request_id,
+        "route": record.route or None,
+        "method": record.method,
+        "path": _path(record.path),
+        "model": _cut(record.model) or None,
+        "upstream": record.upstream or None,
+        "status": record.status,
+        "end": record.end or None,
+        "ttft_ms": _ms(record.ttft),
+        "duration_ms": _ms(record.duration),
+        "events": record.events,
+        "tokens_in": record.tokens_in,
+        "tokens_out": record.tokens_out,
+        "bytes": record.bytes,
+        "overhead_ms": _ms(record.overhead),
+        "client": record.client,
+    }
+    if record.retries:
+        line["retries"] = record.retries
+    if record.hedged:
+        line["hedged"] = True
+    if error:
+        line["error"] = _cut(error)
+    return line
+
+
 def _json(line: Line) -> bytes:
     return _dumps(line) + b"\n"
 
@@ -361,5 +355,4 @@ def _cut(value: str) -> str:
 
 
 def _ms(seconds: float | None) -> float | None:
-    # Not round(): it costs three times as much, and this is done thrice a request.
     return None if seconds is None else int(seconds * 1e6 + 0.5) / 1e3

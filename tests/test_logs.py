@@ -9,8 +9,10 @@ import threading
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 
 from gateway import logs
+from gateway._sseparse import request_line, stamp
 from gateway.logs import Bridge, Log, RequestRecord, Writer, bridged
 
 
@@ -180,6 +182,9 @@ TIMES = {
     1700000000.9999: "2023-11-14T22:13:20.999Z",
     1700000001.0: "2023-11-14T22:13:21.000Z",
     1700000000.0: "2023-11-14T22:13:20.000Z",  # the clock was set back
+    253402300799.5: "9999-12-31T23:59:59.500Z",
+    253402300800.0: "1970-01-01T00:00:00.000Z",
+    -1.0: "1970-01-01T00:00:00.000Z",
 }
 
 
@@ -211,6 +216,57 @@ def test_only_a_terminal_gets_colours(pipe):
         "\x1b[31m22:13:20.250Z error   down                             upstream=openai\x1b[0m\r\n"
     )
     assert "\x1b" not in "".join(pipe.lines())
+
+
+def test_a_usual_request_is_written_the_short_way():
+    """The long way is for what the short one leaves, and the two say the same."""
+    for usual in (record(), record(ttft=None, route="", model="", end="", tokens_in=None)):
+        line = request_line(Clock().now, *astuple(usual))
+        assert line == long_way(Clock().now, usual)
+
+
+def long_way(now, record):
+    return logs._json(logs._request(stamp(now), record))
+
+
+TEXTS = st.text(st.characters(max_codepoint=0x80), max_size=8) | st.text(max_size=3)
+SECONDS = st.floats(0, 4000) | st.floats()
+COUNTS_OR_NOT = st.none() | st.integers(-1, 2**70)
+UNUSUAL = {
+    **dict.fromkeys(
+        ("request_id", "route", "method", "path", "model", "upstream", "end", "client"), TEXTS
+    ),
+    **dict.fromkeys(("ttft", "overhead"), st.none() | SECONDS),
+    **dict.fromkeys(("tokens_in", "tokens_out"), COUNTS_OR_NOT),
+    **dict.fromkeys(("status", "events", "bytes"), st.integers(-1, 2**70)),
+    "duration": SECONDS,
+    "retries": st.integers(0, 2),
+    "hedged": st.booleans(),
+    "error": TEXTS,
+}
+ONE = st.sampled_from(sorted(UNUSUAL)).flatmap(
+    lambda name: st.fixed_dictionaries({name: UNUSUAL[name]})
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(fields=ONE, now=st.floats(0, 4e9))
+def test_the_short_way_says_nothing_else(fields, now):
+    unusual = record(**fields)
+
+    line = request_line(now, *astuple(unusual))
+
+    assert line is None or line == long_way(now, unusual)
+
+
+@pytest.mark.parametrize("size", [logs.MAX_VALUE, logs.MAX_VALUE + 1])
+def test_a_line_of_the_longest_values_fits(size):
+    texts = [name for name, values in UNUSUAL.items() if values is TEXTS and name != "error"]
+    longest = record(**dict.fromkeys(texts, "x" * size), bytes=2**60, duration=9e8)
+
+    line = request_line(Clock().now, *astuple(longest))
+
+    assert line == (long_way(Clock().now, longest) if size == logs.MAX_VALUE else None)
 
 
 # What a line never says.

@@ -1,0 +1,174 @@
+# The log's line about a request, where all of its values are plain.
+#
+# One is written for every request.  Each function points behind what it wrote, or is NULL
+# if that takes more than copying, or the one before it was.
+
+cdef extern from "Python.h":
+    bint PyUnicode_IS_COMPACT_ASCII(str text)
+    const unsigned char *PyUnicode_1BYTE_DATA(str text)
+    Py_ssize_t PyUnicode_GET_LENGTH(str text)
+
+cdef extern from "<time.h>":
+    ctypedef long time_t
+    cdef struct tm:
+        int tm_sec, tm_min, tm_hour, tm_mday, tm_mon, tm_year
+    tm *gmtime_r(const time_t *unix, tm *broken) noexcept
+
+cdef enum:
+    # Characters of one value: a model name or a path can be as long as a client likes.
+    VALUE_LIMIT = 512
+    # Bytes of a line: eight values as long as they may be, and 1 KB for names and numbers.
+    LINE_ROOM = 8 * VALUE_LIMIT + 1024
+    STAMP_ROOM = 32
+
+MAX_VALUE = VALUE_LIMIT
+cdef double YEAR_10000 = 253402300800
+
+
+cdef inline char *say(char *at, const char *text) noexcept:
+    if at is NULL:
+        return NULL
+    memcpy(at, text, strlen(text))
+    return at + strlen(text)
+
+
+cdef char *say_digits(char *at, unsigned long long number, int width) noexcept:
+    """Write a number with zeros before it up to `width`, or as wide as it is."""
+    cdef:
+        unsigned long long rest = number
+        int digits = 1
+    if at is NULL:
+        return NULL
+    while rest >= 10:
+        rest /= 10
+        digits += 1
+    digits = max(digits, width)
+    at += digits
+    for _ in range(digits):
+        at -= 1
+        at[0] = <char>b'0' + <char>(number % 10)
+        number /= 10
+    return at + digits
+
+
+cdef char *say_count(char *at, number):
+    """Write what is None or counts something."""
+    if number is None:
+        return say(at, b"null")
+    return say_digits(at, number, 1) if 0 <= number <= FOREVER else NULL
+
+
+cdef char *say_ms(char *at, seconds):
+    """Write None or seconds: in milliseconds, with three digits behind the point and no zeros."""
+    cdef:
+        double micros
+        long long whole
+    if seconds is None:
+        return say(at, b"null")
+    micros = <double>seconds * 1e6 + 0.5
+    if not 0 <= micros < 1e15:  # from there on a float has fewer digits than that
+        return NULL
+    whole = <long long>micros
+    at = say(say_digits(at, whole // 1000, 1), b".")
+    at = say_digits(at, whole % 1000, 3)
+    if at is not NULL:
+        while (at - 1)[0] == b'0' and (at - 2)[0] != b'.':
+            at -= 1
+    return at
+
+
+cdef char *say_text(char *at, str text) noexcept:
+    """Write a text that JSON and terminals take as it is; null in place of none."""
+    cdef:
+        const char *value
+        Py_ssize_t size, i
+    if at is NULL or not PyUnicode_IS_COMPACT_ASCII(text):
+        return NULL
+    value = <const char *>PyUnicode_1BYTE_DATA(text)
+    size = PyUnicode_GET_LENGTH(text)
+    if not size:
+        return say(at, b"null")
+    if size > VALUE_LIMIT:
+        return NULL
+    at[0] = b'"'
+    for i in range(size):
+        if value[i] < 32 or value[i] == 127 or value[i] == b'"' or value[i] == b'\\':
+            return NULL
+        at[i + 1] = value[i]
+    at[size + 1] = b'"'
+    return at + size + 2
+
+
+cdef char *say_stamp(char *at, double unix) noexcept:
+    """Write a time as RFC 3339 has it, in UTC, to the millisecond; 1970 for what it has not."""
+    cdef:
+        time_t whole
+        tm time
+    if not 0 <= unix < YEAR_10000:
+        unix = 0
+    whole = <time_t>unix
+    gmtime_r(&whole, &time)
+    at = say(say_digits(at, time.tm_year + 1900, 4), b"-")
+    at = say(say_digits(at, time.tm_mon + 1, 2), b"-")
+    at = say(say_digits(at, time.tm_mday, 2), b"T")
+    at = say(say_digits(at, time.tm_hour, 2), b":")
+    at = say(say_digits(at, time.tm_min, 2), b":")
+    at = say(say_digits(at, time.tm_sec, 2), b".")
+    return say(say_digits(at, <int>((unix - whole) * 1000), 3), b"Z")
+
+
+def stamp(double unix):
+    """Return a Unix time, since 1970, as RFC 3339 has it, in UTC, to the millisecond."""
+    cdef char text[STAMP_ROOM]
+    return PyUnicode_DecodeUTF8(text, say_stamp(text, unix) - text, NULL)
+
+
+def request_line(
+    double now,
+    str request_id not None,
+    str route not None,
+    str method not None,
+    str path not None,
+    str model not None,
+    str upstream not None,
+    status,
+    str end not None,
+    ttft,
+    duration,
+    events,
+    tokens_in,
+    tokens_out,
+    size,
+    overhead,
+    str client not None,
+    retries,
+    hedged,
+    str error not None,
+):
+    """Return the JSON line of a request that went well; None if a value is not to be copied.
+
+    Takes a RequestRecord's values, in their order; what they come to is for `logs.py` to say.
+    """
+    cdef:
+        char line[LINE_ROOM]
+        char *at
+    if retries or hedged or error or "?" in path or not (request_id and method and path and client):
+        return None
+    at = say(say_stamp(say(line, b'{"time":"'), now), b'","level":"info","msg":"request"')
+    at = say_text(say(at, b',"request_id":'), request_id)
+    at = say_text(say(at, b',"route":'), route)
+    at = say_text(say(at, b',"method":'), method)
+    at = say_text(say(at, b',"path":'), path)
+    at = say_text(say(at, b',"model":'), model)
+    at = say_text(say(at, b',"upstream":'), upstream)
+    at = say_count(say(at, b',"status":'), status)
+    at = say_text(say(at, b',"end":'), end)
+    at = say_ms(say(at, b',"ttft_ms":'), ttft)
+    at = say_ms(say(at, b',"duration_ms":'), duration)
+    at = say_count(say(at, b',"events":'), events)
+    at = say_count(say(at, b',"tokens_in":'), tokens_in)
+    at = say_count(say(at, b',"tokens_out":'), tokens_out)
+    at = say_count(say(at, b',"bytes":'), size)
+    at = say_ms(say(at, b',"overhead_ms":'), overhead)
+    at = say(say_text(say(at, b',"client":'), client), b"}\n")
+    return None if at is NULL else PyBytes_FromStringAndSize(line, at - line)
