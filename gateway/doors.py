@@ -117,9 +117,7 @@ class Doors:
         path = CLIENTS[call.dialect].path
         order = self.ordering.order(visit, call, path, comes_back=comes_back, early=True, fit=fit)
         order.route = head.path
-        request = Request(
-            head, b"", id=receipt.request_id, client=client, received=self._desk.clock()
-        )
+        request = Request(head, b"", receipt.request_id, client, self._desk.clock())
         return self._sharing.seat(order, call, path, request, receipt)
 
     # Whole answers that more than one may get.

@@ -113,9 +113,9 @@ class Scene:
             path, serve
         )
         asked = head(line, host="h:1", **fields)
-        request = Request(asked, body, id="id-1", client="c", received=self.loop.now)
+        request = Request(asked, body, "id-1", "c", self.loop.now)
         wire = FakeWire()
-        self.reply = reply = Reply(wire, "id-1", method=method, http10=False)
+        self.reply = reply = Reply(wire, "id-1", method, http10=False)
         Endpoint(self.desk, "/v1/stream/{id}", serve, size).handle(
             request, reply, Caller(subject)
         )  # fmt: skip
