@@ -2,17 +2,21 @@
 
 from gateway._sseparse import BodyDecoder
 from gateway.errors import BadChunk, BodyTooLong, MalformedRequest, RequestTooLarge
+from gateway.guard import RequestHead
+from gateway.host import Route
 
 
 class Arriving:
-    """A body on its way in.  `framing` and `limit` are as BodyDecoder has them."""
+    """A request whose head is here, and whose body is on its way in."""
 
-    __slots__ = ("_decoder", "_taken", "due")
+    __slots__ = ("_decoder", "_taken", "due", "head", "route")
 
-    def __init__(self, framing: int, limit: int, due: float) -> None:
+    def __init__(self, head: RequestHead, route: Route, due: float) -> None:
+        self.head = head
+        self.route = route
         self.due = due  # loop time by which all of it must be here
-        self._decoder = BodyDecoder(framing, limit)
-        self._taken = bytearray()  # at most `limit`
+        self._decoder = BodyDecoder(head.framing, route.max_body)
+        self._taken = bytearray()  # at most what the route takes
 
     @property
     def surplus(self) -> bytes:
@@ -24,7 +28,7 @@ class Arriving:
 
         Raises:
             MalformedRequest: its chunks are not framed as RFC 9112 says.
-            RequestTooLarge: it is longer than the limit.
+            RequestTooLarge: it is longer than the route takes.
         """
         decoder = self._decoder
         try:

@@ -70,8 +70,8 @@ class HttpConnection(asyncio.Protocol):
 
     __slots__ = (
         "_alarm", "_arriving", "_begun", "_clogged", "_deadline", "_early", "_head", "_host",
-        "_loop", "_phase", "_reader", "_refused", "_reply", "_route", "_taken", "_transport",
-        "_valve", "client", "date", "keep_alive", "write",
+        "_loop", "_phase", "_reader", "_refused", "_reply", "_taken", "_transport", "_valve",
+        "client", "date", "keep_alive", "write",
     )  # fmt: skip
 
     def __init__(self, host: Host, loop: asyncio.AbstractEventLoop) -> None:
@@ -88,9 +88,7 @@ class HttpConnection(asyncio.Protocol):
         self._reader = HeadReader()
         self._begun = False  # a head has
         self._refused = False  # what follows cannot be read as a request
-        # The request that is arriving.
-        self._head: RequestHead | None = None
-        self._route: Route | None = None
+        self._head: RequestHead | None = None  # of the request that is arriving
         self._arriving: Arriving | None = None  # its body, if that did not come with the head
         # The request that is being answered, and the bytes that came after it.
         self._reply: Reply | None = None
@@ -166,64 +164,60 @@ class HttpConnection(asyncio.Protocol):
     def _read(self, data: bytes) -> None:
         """Take one request out of `data`; what follows waits until it is answered."""
         try:
-            read = self._read_head if self._phase is Phase.HEAD else self._read_body
-            body = read(data)
-            if body is not None:
-                self._dispatch(body)
+            if self._phase is Phase.HEAD:
+                self._read_head(data)
+            else:
+                self._read_body(data)
         except ClientError as error:
             self._refuse(error, data)
 
-    def _read_head(self, data: bytes) -> bytes | None:
-        """Return the body of a request that is here as a whole, or None if more must come."""
+    def _read_head(self, data: bytes) -> None:
         reader = self._reader
         raw = reader.feed(data)
         if raw is None:
             self._await_head()
-            return None
+            return
         self._begun = False
         head = self._head = read_request(raw)
         rest = reader.take_rest()
         # After an upgrade that was not taken, intermediaries disagree on what follows.
         self.keep_alive = head.keep_alive and not (head.upgrade or self._host.draining)
-        route = self._route = self._host.route(head)
+        route = self._host.route(head)
         if head.framing > route.max_body:
             raise RequestTooLarge(f"the body is larger than {route.max_body} bytes")
         if route.refusal and (head.expect_continue or head.framing > MAX_UNWANTED):
             raise route.refusal  # nobody needs to send the body for that
         if head.framing == len(rest):
-            return rest
-        return self._await_body(head, route.max_body, rest)
+            self._dispatch(head, route, rest)
+        else:
+            self._await_body(head, route, rest)
 
     def _await_head(self) -> None:
         if not self._begun and self._reader.pending:
             self._begun = True
             self._enter(Phase.HEAD, HEAD_TIMEOUT)
 
-    def _await_body(self, head: RequestHead, limit: int, rest: bytes) -> bytes | None:
-        due = self._loop.time() + BODY_TOTAL
-        self._arriving = Arriving(head.framing, limit, due)
+    def _await_body(self, head: RequestHead, route: Route, rest: bytes) -> None:
+        """Take what is here of a body that came not, or not alone, with its head."""
+        self._arriving = Arriving(head, route, self._loop.time() + BODY_TOTAL)
         self._phase = Phase.BODY
         if head.expect_continue and head.framing and not rest:
             self.write(CONTINUE)
-        return self._read_body(rest)
+        self._read_body(rest)
 
-    def _read_body(self, data: bytes) -> bytes | None:
-        """Return the body, or None if more of it must come."""
+    def _read_body(self, data: bytes) -> None:
         arriving = self._arriving
         assert arriving is not None
         body = arriving.feed(data)
-        if body is not None:
+        if body is None:
+            left = arriving.due - self._loop.time()
+            self._enter(Phase.BODY, min(BODY_TIMEOUT, left))
+        else:
             self._early = arriving.surplus  # before it is served: an upgrade hands it over
-            return body
-        left = arriving.due - self._loop.time()
-        self._enter(Phase.BODY, min(BODY_TIMEOUT, left))
-        return None
+            self._dispatch(arriving.head, arriving.route, body)
 
-    def _dispatch(self, body: bytes) -> None:
+    def _dispatch(self, head: RequestHead, route: Route, body: bytes) -> None:
         """Hand the complete request to its route."""
-        head, route = self._head, self._route
-        assert head is not None
-        assert route is not None
         reply = self._begin_reply()
         request = Request(head, body, reply.request_id, self.client, self._host.clock())
         try:
@@ -251,7 +245,7 @@ class HttpConnection(asyncio.Protocol):
         reply = self._reply = Reply(
             self, id, head.method if head else "", http10=head.http10 if head else False
         )
-        self._head = self._route = self._arriving = None
+        self._head = self._arriving = None
         self._phase = Phase.BUSY
         self._deadline = inf
         return reply

@@ -246,11 +246,14 @@ class Reply(msgspec.Struct, eq=False):
         wire = self._wire
         # HTTP/1.0 never gets keep-alive, so the end of a connection can end its streams.
         # After a switch of protocols there is no HTTP left to end.
-        end = b"" if wire.keep_alive or status == 101 else b"connection: close\r\n"
+        stays = wire.keep_alive or status == 101
+        end = b"\r\n" if stays else b"connection: close\r\n\r\n"
         id = self.request_id.encode()
-        return b"%b%b%b%bx-request-id: %b\r\nrequest-id: %b\r\n%b\r\n" % (
-            STATUS_LINES[status], wire.date(), self.fields, fields, id, id, end,
-        )  # fmt: skip
+        return b"".join((
+            STATUS_LINES[status], wire.date(),
+            self.fields, fields,
+            b"x-request-id: ", id, b"\r\nrequest-id: ", id, b"\r\n", end,
+        ))  # fmt: skip
 
     def _finish(self) -> None:
         self.ended = True

@@ -9,14 +9,27 @@ from hypothesis import strategies as st
 from gateway._sseparse import CHUNKED, chunk
 from gateway.bodies import Arriving
 from gateway.errors import MalformedRequest, RequestTooLarge
+from gateway.guard import RequestHead
+from gateway.host import Request
+from gateway.reply import Reply
 
 
 LIMIT = 20
 
 
+class FakeRoute:
+    max_body = LIMIT
+    refusal = None
+
+    def handle(self, request: Request, reply: Reply) -> None:
+        raise NotImplementedError
+
+
 def arrived(framing: int, pieces: Iterable[bytes]) -> tuple[bytes | None, bytes]:
     """Return the body and what came behind it."""
-    arriving, body = Arriving(framing, LIMIT, due=1.0), None
+    head = RequestHead("POST", "/x", "", [], http10=False)
+    head.framing = framing
+    arriving, body = Arriving(head, FakeRoute(), due=1.0), None
     behind = b""
     for piece in pieces:
         if body is None:
