@@ -182,6 +182,13 @@ cdef class Head:
         """Tell whether there is a field of this lower-case name; its value may be empty."""
         return name in self._first
 
+    def has_any(self, frozenset names not None):
+        """Tell whether there is a field of any of these lower-case names."""
+        for name in self._first:
+            if name in names:
+                return True
+        return False
+
     def members(self, bytes name not None):
         """Return the members of a comma-separated field over all its lines, in lower case."""
         cdef bytes lines = self._first.get(name, b"")

@@ -101,7 +101,8 @@ class Callers:
                 to it.
         """
         if not self._known:
-            self._keep_pages_out(head)
+            if not self._cors.no_page(head):
+                self._keep_pages_out(head)
             return OPEN
         keys, tickets = self._keys(head), _tickets(head)
         if len(keys) + len(tickets) != 1:
@@ -111,8 +112,6 @@ class Callers:
         return self._holder_of_ticket(tickets.pop(), head, now)
 
     def _keep_pages_out(self, head: RequestHead) -> None:
-        if self._cors.no_page(head):
-            return
         # An SDK always sends some key.  It means nothing here, and so excuses nothing.
         if self._cors.foreign(head):
             raise Forbidden(

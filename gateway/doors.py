@@ -21,13 +21,13 @@ from gateway.dialects.calls import Call
 from gateway.dialects.known import CLIENTS
 from gateway.errors import Unprocessable
 from gateway.eventlog import EventLog, Whole
-from gateway.guard import RequestHead
 from gateway.host import Request
 from gateway.hub import Live
-from gateway.order import Receipt, dropped_field
+from gateway.manner import USUAL, Manner, read_manner
+from gateway.order import Order, Receipt, dropped_field
 from gateway.ordering import Ordering
 from gateway.provider import Provider
-from gateway.repeats import Repeats, resumes
+from gateway.repeats import Repeats
 from gateway.settings import Config
 from gateway.sharing import Hit, Seat, Sharing, answer_fields
 from gateway.unary import Unary
@@ -68,23 +68,29 @@ class Doors:
         ours = CLIENTS[dialect]
 
         def serve(visit: Visit) -> None:
+            manner = read_manner(visit.request.head)
             # Who does not wait reads events: there is no log of a whole answer.
-            events = forced or (streams and not waits_here(visit.request.head))
+            events = forced or (streams and manner.elsewhere)
             call = ours.read_call(visit.request.body, streams=streams, forced=events)
             if call.stream:
-                self.stream(visit, call, path)
+                self.stream(visit, call, path, manner)
             else:
-                self.whole(visit, call, path)
+                self.whole(visit, call, path, manner)
 
         return serve
 
     def whole(
-        self, visit: Visit, call: Call, path: str, told: Callable[[bytes], None] | None = None
+        self,
+        visit: Visit,
+        call: Call,
+        path: str,
+        manner: Manner,
+        told: Callable[[bytes], None] | None = None,
     ) -> None:
         """Answer a visit with one body; `told` is called with it once it is sent."""
-        order = self.ordering.order(visit, call, path)
-        if order.coalesce is not None or visit.request.head.get(b"idempotency-key"):
-            self._kept(visit, call, path, told)
+        order = self.ordering.order(visit, call, path, manner)
+        if order.coalesce is not None or manner.key:
+            self._kept(visit, order, manner, told)
             return
         visit.taken()
         Unary(self._desk, order, visit.request, visit.reply, told)
@@ -98,7 +104,11 @@ class Doors:
             self._go_on(visit, seen)
             return
         call = openai.read_asked({k: v for k, v in query.items() if k not in NOT_ASKED})
-        stream = self._begin(visit, call, "/chat/completions", comes_back=True, early=True)
+        manner = read_manner(head)
+        order = self.ordering.order(
+            visit, call, openai.CLIENT.path, manner, comes_back=True, early=True
+        )
+        stream = self._seat(visit, order, manner)
         ChatEventsView(
             stream.live, visit.reply, self._desk,
             cursor=0, subject=visit.caller.subject, left=stream.left,
@@ -115,26 +125,26 @@ class Doors:
         """
         head, client = visit.request.head, visit.request.client
         path = CLIENTS[call.dialect].path
-        order = self.ordering.order(visit, call, path, comes_back=comes_back, early=True, fit=fit)
-        order.route = head.path
-        request = Request(
-            head, b"", id=receipt.request_id, client=client, received=self._desk.clock()
+        order = self.ordering.order(
+            visit, call, path, read_manner(head), comes_back=comes_back, early=True, fit=fit
         )
-        return self._sharing.seat(order, call, path, request, receipt)
+        order.route = head.path
+        request = Request(head, b"", receipt.request_id, client, self._desk.clock())
+        return self._sharing.seat(order, request, receipt)
 
     # Whole answers that more than one may get.
 
     def _kept(
-        self, visit: Visit, call: Call, path: str, told: Callable[[bytes], None] | None
+        self, visit: Visit, order: Order, manner: Manner, told: Callable[[bytes], None] | None
     ) -> None:
-        again = self._repeats.under_key(visit)
+        again = self._repeats.under_key(visit, manner.key) if manner.key else None
         if again is not None and not isinstance(again.log, Whole):
             raise Unprocessable("the answer that this key is of is a stream")
         if again is not None:
             log, left = again.log, partial(_left, again.log, visit.ending(), told)
             WholeView(again, visit.reply, fields=lambda: answer_fields(log), left=left).attach()
             return
-        seat = self._begin(visit, call, path, comes_back=False)
+        seat = self._seat(visit, order, manner)
         left = partial(_left, seat.live.log, seat.left, told)
         WholeView(seat.live, visit.reply, fields=seat.fields, left=left).attach()
         seat.begin()
@@ -142,29 +152,31 @@ class Doors:
     # Streams.
 
     def stream(
-        self, visit: Visit, call: Call, path: str, *, endless: bool = False, first: bool = False
+        self,
+        visit: Visit,
+        call: Call,
+        path: str,
+        manner: Manner,
+        *,
+        endless: bool = False,
+        first: bool = False,
     ) -> Live:
         """Answer a visit from a log, and return that: a new one, or of the same request before.
 
         With `endless` it goes on to its end without readers.  With `first` the answer is the
         response after its first event, else all events.
         """
-        head = visit.request.head
-        again = self._repeats.find(visit)
-        ids = resumes(head)
-        waits = waits_here(head)
-        if again is not None and isinstance(again.log, Whole):
-            raise Unprocessable("the answer that this key is of is no stream")
-        if again is not None and again.log.dialect != call.dialect:
-            raise Unprocessable("the answer that this key or cursor is of is in another dialect")
+        again = None if manner is USUAL else self._repeats.find(visit, manner)
         if again is not None:
-            ids = ids or bool(head.get(b"last-event-id"))
-            self._repeat(visit, again, ids=ids, waits=waits, first=first)
+            self._repeat(visit, again, call, manner, first=first)
             return again
-        stream = self._begin(
-            visit, call, path, comes_back=ids, endless=endless or not waits, early=not waits
-        )
-        if not waits:
+        ids, elsewhere = bool(manner.resumes), manner.elsewhere
+        order = self.ordering.order(
+            visit, call, path, manner,
+            comes_back=ids, endless=endless or elsewhere, early=elsewhere,
+        )  # fmt: skip
+        stream = self._seat(visit, order, manner)
+        if elsewhere:
             _accept(visit, stream.live, stream.dropped)
             stream.left()
         elif first:
@@ -180,32 +192,26 @@ class Doors:
         stream.begin()
         return stream.live
 
-    def _begin(
-        self,
-        visit: Visit,
-        call: Call,
-        path: str,
-        *,
-        comes_back: bool,
-        endless: bool = False,
-        early: bool = False,
-    ) -> Seat:
-        order = self.ordering.order(
-            visit, call, path, comes_back=comes_back, endless=endless, early=early
-        )
-        seat = self._sharing.seat(order, call, path, visit.request, visit.reply)
+    def _seat(self, visit: Visit, order: Order, manner: Manner) -> Seat:
+        """Return what answers a visit, which accounts for it from now on."""
+        seat = self._sharing.seat(order, visit.request, visit.reply)
         visit.taken()
         if order.coalesce is not None:
             visit.reply.fields += HIT_FIELD if isinstance(seat, Hit) else MISS_FIELD
-        self._repeats.note(visit, seat.live.log)
+        if manner.key:
+            self._repeats.note(visit, manner.key, seat.live.log)
         return seat
 
     def _repeat(
-        self, visit: Visit, live: Live, *, ids: bool, waits: bool, first: bool
+        self, visit: Visit, live: Live, call: Call, manner: Manner, *, first: bool
     ) -> None:
         """Answer a repeated request from the log of the first."""
         desk, log = self._desk, live.log
-        if not waits:
+        if isinstance(log, Whole):
+            raise Unprocessable("the answer that this key is of is no stream")
+        if log.dialect != call.dialect:
+            raise Unprocessable("the answer that this key or cursor is of is in another dialect")
+        if manner.elsewhere:
             _accept(visit, live, [])
             return
         if first:
@@ -214,12 +220,11 @@ class Doors:
                 subject=visit.caller.subject, left=visit.ending(),
             ).attach()  # fmt: skip
             return
-        seen = visit.request.head.get(b"last-event-id").decode("latin-1")
-        cursor = log.locate(seen or log.cursor(0))  # from the beginning, or not at all
+        cursor = log.locate(manner.seen or log.cursor(0))  # from the beginning, or not at all
         desk.metrics.resumed("recovered")
         SseView(
             live, visit.reply, desk,
-            fields=lambda: location(live.log), ids=ids, cursor=cursor,
+            fields=lambda: location(log), ids=bool(manner.resumes or manner.seen), cursor=cursor,
             subject=visit.caller.subject, left=visit.ending(),
         ).attach()  # fmt: skip
 
@@ -251,11 +256,6 @@ def _left(
     left()
     if told is not None and log.tail:
         told(log.after(0)[0].data)
-
-
-def waits_here(head: RequestHead) -> bool:
-    """Tell whether the client waits for its answer here, and not elsewhere (RFC 7240 §4.1)."""
-    return not head.get(b"prefer") or b"respond-async" not in head.members(b"prefer")
 
 
 def _accept(visit: Visit, live: Live, dropped: list[str]) -> None:

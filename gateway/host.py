@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Protocol
 from wsgiref.handlers import format_date_time
 
+import msgspec
+
 from gateway.errors import ClientError, GatewayError
 from gateway.guard import RequestHead
 from gateway.reply import ErrorBody, Reply
@@ -17,19 +19,16 @@ MAX_UNWANTED = 64 * 1024
 OVERLOAD_ANSWERS = 256
 
 
-class Request:
+class Request(msgspec.Struct, eq=False):
     """One complete request."""
 
-    __slots__ = ("body", "client", "head", "id", "received")
+    head: RequestHead
+    body: bytes
+    id: str
+    client: str  # address, for the log
+    received: float  # when its last byte was here; seconds of Host.clock
 
-    def __init__(
-        self, head: RequestHead, body: bytes, *, id: str, client: str, received: float
-    ) -> None:
-        self.head = head
-        self.body = body
-        self.id = id
-        self.client = client  # address, for the log
-        self.received = received  # when its last byte was here; seconds of Host.clock
+    __repr__ = object.__repr__  # what is asked goes into no log
 
 
 class Route(Protocol):

@@ -21,11 +21,9 @@ from enum import Enum
 from math import inf
 from typing import cast
 
-from gateway._sseparse import BodyDecoder
 from gateway.alarm import Alarm
+from gateway.bodies import Arriving
 from gateway.errors import (
-    BadChunk,
-    BodyTooLong,
     ClientError,
     GatewayError,
     MalformedRequest,
@@ -71,29 +69,27 @@ class HttpConnection(asyncio.Protocol):
     """One client socket."""
 
     __slots__ = (
-        "_alarm", "_body", "_body_due", "_clogged", "_deadline", "_decoder", "_early", "_head",
-        "_host", "_keep_alive", "_loop", "_phase", "_reader", "_refused", "_reply", "_route",
-        "_taken", "_transport", "_valve", "client", "write",
+        "_alarm", "_arriving", "_begun", "_clogged", "_deadline", "_early", "_head", "_host",
+        "_loop", "_phase", "_reader", "_refused", "_reply", "_taken", "_transport", "_valve",
+        "client", "date", "keep_alive", "write",
     )  # fmt: skip
 
     def __init__(self, host: Host, loop: asyncio.AbstractEventLoop) -> None:
         self.client = ""
         # The transport's own method while there is one: a call less for every event.
         self.write: Callable[[bytes], object] = _discard
+        self.date = host.date
+        self.keep_alive = True  # another request may follow
         self._host = host
         self._loop = loop
         self._transport: asyncio.Transport | None = None  # between made and lost
         self._valve: Valve  # of it; shut while a pipelined request waits its turn
         self._phase = Phase.HEAD
         self._reader = HeadReader()
-        self._keep_alive = True
+        self._begun = False  # a head has
         self._refused = False  # what follows cannot be read as a request
-        # The request that is arriving.
-        self._head: RequestHead | None = None
-        self._route: Route | None = None
-        self._decoder: BodyDecoder | None = None
-        self._body = bytearray()
-        self._body_due = 0.0  # loop time by which all of it must be here
+        self._head: RequestHead | None = None  # of the request that is arriving
+        self._arriving: Arriving | None = None  # its body, if that did not come with the head
         # The request that is being answered, and the bytes that came after it.
         self._reply: Reply | None = None
         self._early = b""
@@ -122,12 +118,13 @@ class HttpConnection(asyncio.Protocol):
             self._refuse(Overloaded("too many connections; try again in a moment"))
 
     def data_received(self, data: bytes) -> None:
-        if self._phase is Phase.BUSY:
-            self._keep_early(data)
-        elif self._phase is Phase.HEAD or self._phase is Phase.BODY:
+        phase = self._phase
+        if phase is Phase.HEAD or phase is Phase.BODY:
             if self._early:
                 data, self._early = self._early + data, b""
             self._read(data)
+        elif phase is Phase.BUSY:
+            self._keep_early(data)
 
     def eof_received(self) -> None:
         if self._phase is Phase.BODY or (self._phase is Phase.HEAD and self._reader.pending):
@@ -167,68 +164,62 @@ class HttpConnection(asyncio.Protocol):
     def _read(self, data: bytes) -> None:
         """Take one request out of `data`; what follows waits until it is answered."""
         try:
-            rest = self._read_head(data) if self._phase is Phase.HEAD else data
-            if rest is not None:
-                rest = self._read_body(rest)
-            if rest is not None:
-                self._early = rest  # before: an upgrade hands it over
-                self._dispatch()
+            if self._phase is Phase.HEAD:
+                self._read_head(data)
+            else:
+                self._read_body(data)
         except ClientError as error:
             self._refuse(error, data)
 
-    def _read_head(self, data: bytes) -> bytes | None:
-        """Return what follows the head, or None if more of it is needed."""
+    def _read_head(self, data: bytes) -> None:
         reader = self._reader
-        begun = reader.pending
         raw = reader.feed(data)
         if raw is None:
-            if not begun and reader.pending:
-                self._enter(Phase.HEAD, HEAD_TIMEOUT)
-            return None
+            self._await_head()
+            return
+        self._begun = False
         head = self._head = read_request(raw)
         rest = reader.take_rest()
         # After an upgrade that was not taken, intermediaries disagree on what follows.
-        self._keep_alive = head.keep_alive and not head.upgrade
-        route = self._route = self._host.route(head)
+        self.keep_alive = head.keep_alive and not (head.upgrade or self._host.draining)
+        route = self._host.route(head)
         if head.framing > route.max_body:
             raise RequestTooLarge(f"the body is larger than {route.max_body} bytes")
         if route.refusal and (head.expect_continue or head.framing > MAX_UNWANTED):
             raise route.refusal  # nobody needs to send the body for that
-        self._decoder = BodyDecoder(head.framing, route.max_body)
-        self._body = bytearray()
-        self._body_due = self._loop.time() + BODY_TOTAL
+        if head.framing == len(rest):
+            self._dispatch(head, route, rest)
+        else:
+            self._await_body(head, route, rest)
+
+    def _await_head(self) -> None:
+        if not self._begun and self._reader.pending:
+            self._begun = True
+            self._enter(Phase.HEAD, HEAD_TIMEOUT)
+
+    def _await_body(self, head: RequestHead, route: Route, rest: bytes) -> None:
+        """Take what is here of a body that came not, or not alone, with its head."""
+        self._arriving = Arriving(head, route, self._loop.time() + BODY_TOTAL)
         self._phase = Phase.BODY
         if head.expect_continue and head.framing and not rest:
             self.write(CONTINUE)
-        return rest
+        self._read_body(rest)
 
-    def _read_body(self, data: bytes) -> bytes | None:
-        """Return what follows the body, or None if more of it is needed."""
-        decoder = self._decoder
-        assert decoder is not None
-        try:
-            part = decoder.feed(data)
-        except BadChunk as error:
-            raise MalformedRequest(error.message) from error
-        except BodyTooLong as error:
-            raise RequestTooLarge(error.message) from error
-        self._body += part
-        if decoder.ended:
-            return decoder.surplus
-        left = self._body_due - self._loop.time()
-        self._enter(Phase.BODY, min(BODY_TIMEOUT, left))
-        return None
+    def _read_body(self, data: bytes) -> None:
+        arriving = self._arriving
+        assert arriving is not None
+        body = arriving.feed(data)
+        if body is None:
+            left = arriving.due - self._loop.time()
+            self._enter(Phase.BODY, min(BODY_TIMEOUT, left))
+        else:
+            self._early = arriving.surplus  # before it is served: an upgrade hands it over
+            self._dispatch(arriving.head, arriving.route, body)
 
-    def _dispatch(self) -> None:
+    def _dispatch(self, head: RequestHead, route: Route, body: bytes) -> None:
         """Hand the complete request to its route."""
-        head, route = self._head, self._route
-        assert head is not None
-        assert route is not None
-        body = bytes(self._body)
         reply = self._begin_reply()
-        request = Request(
-            head, body, id=reply.request_id, client=self.client, received=self._host.clock()
-        )
+        request = Request(head, body, reply.request_id, self.client, self._host.clock())
         try:
             route.handle(request, reply)
         except Exception as error:
@@ -249,38 +240,24 @@ class HttpConnection(asyncio.Protocol):
     def _begin_reply(self) -> Reply:
         """Enter BUSY; a stream lives for minutes, so the request's bytes are let go here."""
         head = self._head
-        method, http10 = (head.method, head.http10) if head else ("", False)
-        reply = Reply(self, self._request_id(), method=method, http10=http10)
-        self._reply = reply
-        self._head = self._route = self._decoder = None
-        self._body = bytearray()
+        given = head.get(b"x-request-id") if head else b""
+        id = given.decode() if given and REQUEST_ID.fullmatch(given) else self._host.request_id()
+        reply = self._reply = Reply(
+            self, id, head.method if head else "", http10=head.http10 if head else False
+        )
+        self._head = self._arriving = None
         self._phase = Phase.BUSY
         self._deadline = inf
         return reply
 
-    def _request_id(self) -> str:
-        given = self._head.get(b"x-request-id") if self._head else b""
-        if given and REQUEST_ID.fullmatch(given):
-            return given.decode("ascii")
-        return self._host.request_id()
-
     def _keep_early(self, data: bytes) -> None:
         if len(self._early) + len(data) > PIPELINE_LIMIT:
-            self._keep_alive = False
+            self.keep_alive = False
             self._refused = True
         if not self._refused:
             self._early += data
 
     # Writing answers: the Wire of a Reply.
-
-    @property
-    def keep_alive(self) -> bool:
-        """Whether another request may follow on this connection."""
-        return self._keep_alive and not self._host.draining
-
-    def date(self) -> bytes:
-        """Return the Date field."""
-        return self._host.date()
 
     def answered(self) -> None:
         """Go on with the next request, or close: the reply is complete."""
@@ -324,6 +301,7 @@ class HttpConnection(asyncio.Protocol):
 
     def retire(self) -> None:
         """Close now if no request is under way; the next answer closes otherwise."""
+        self.keep_alive = False
         if self._phase is Phase.HEAD and not self._reader.pending and not self._early:
             self.close()
 
@@ -349,7 +327,7 @@ class HttpConnection(asyncio.Protocol):
 
         `data` is what came last, if that is why.
         """
-        self._keep_alive = False
+        self.keep_alive = False
         self._refused = True
         head = self._head
         reply = self._begin_reply()

@@ -1,30 +1,19 @@
 """What a job is asked for, and the answer that it is asked for with."""
 
-from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-import msgspec
-
 from gateway.dialects.dialect import ClientDialect
-from gateway.guard import RequestHead
 from gateway.settings import Coalesce
-from gateway.targets import Target, Targets
-from gateway.tries import Write
+from gateway.targets import Targets
+from gateway.wording import Wording
 
 
-class Order(msgspec.Struct, kw_only=True):
-    """What a route wants of the relay."""
+class Order(Wording, eq=False, kw_only=True):
+    """What a route wants of the relay: to say something to a model, on these terms."""
 
     route: str  # a label
-    asked: str  # the model as the client calls it, for the log
-    model: str  # a label: the configured name
-    targets: Targets  # where that is
+    targets: Targets  # where the model is
     dialect: ClientDialect  # the client's
-    wants_usage: bool  # the client asked for the usage chunk itself
-    functions: bool = False  # the client knows calls of tools as calls of functions
-    write: Write  # makes the whole request for a target
-    missing: Callable[[Target], tuple[str, ...]]  # what that would lack; ClientError: cannot be
-    head: RequestHead  # of the client's request
     sticky: bytes = b""  # requests of one word go to one target
     subject: str = ""  # who asks, and may read the log
     coalesce: Coalesce | None = None  # how others that ask the same share the answer

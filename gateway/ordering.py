@@ -8,16 +8,17 @@ from gateway.dialects.calls import Call
 from gateway.dialects.known import CLIENTS
 from gateway.errors import ClientError, ModelNotFound
 from gateway.guard import RequestHead
+from gateway.manner import Manner
 from gateway.order import Order
 from gateway.provider import Provider
 from gateway.settings import Config, Model
-from gateway.targets import Target, Targets
+from gateway.targets import Target, Targets, Terms
 from gateway.visits import Visit
-from gateway.wording import Fit, Wording
+from gateway.wording import Fit
 
 
-# Seconds a generation waits for a reader that may come back (design §3).
-GRACE = 60.0
+# Of a generation that ends as soon as nobody reads it.
+AT_ONCE = Terms(0.0, 0.0)
 
 
 class Ordering:
@@ -27,6 +28,7 @@ class Ordering:
         self._targets = {
             name: _targets(model, providers, desk) for name, model in config.models.items()
         }
+        self._any = self._targets.get("*")
 
     def where(self, name: str, caller: Caller) -> Targets:
         """Return where the model of this name is.
@@ -34,7 +36,7 @@ class Ordering:
         Raises:
             ModelNotFound: there is none that the caller knows of.
         """
-        targets = self._targets.get(name) or self._targets.get("*")
+        targets = self._targets.get(name, self._any)
         if targets is None or not caller.knows(name):
             raise ModelNotFound(name)
         return targets
@@ -44,6 +46,7 @@ class Ordering:
         visit: Visit,
         call: Call,
         path: str,
+        manner: Manner,
         *,
         comes_back: bool = False,
         endless: bool = False,
@@ -59,29 +62,22 @@ class Ordering:
             ModelNotFound: there is none that the caller knows of.
             ClientError: the request wants what there is not on disconnect.
         """
-        targets = self.where(call.model, visit.caller)
-        model, head = targets.model, visit.request.head
-        grace, patience = _terms(model, head, comes_back=comes_back)
-        wording = Wording(call, path, head, fit)
+        targets, head = self.where(call.model, visit.caller), visit.request.head
+        model = targets.model
+        grace, patience = _terms(targets, manner.leaving, comes_back=comes_back)
         return Order(
+            call, path, head, fit,
             route="/v1" + path,
-            asked=call.model,
-            model=model.name,
             targets=targets,
             dialect=CLIENTS[call.dialect],
-            wants_usage=call.wants_usage,
-            functions=call.functions,
-            # A key says which requests are the same: then nothing else does.
-            coalesce=None if head.get(b"idempotency-key") else model.coalesce,
-            write=wording.write,
-            missing=wording.missing,
-            head=head,
             sticky=_sticky(model, call, head) if model.sticky else b"",
             subject=visit.caller.subject,
+            # A key says which requests are the same: then nothing else does.
+            coalesce=None if manner.key else model.coalesce,
             early=early,
             grace=None if endless else grace,
             patience=patience,
-        )
+        )  # fmt: skip
 
 
 def _targets(model: Model, providers: Mapping[str, Provider], desk: Desk) -> Targets:
@@ -108,14 +104,10 @@ def _sticky(model: Model, call: Call, head: RequestHead) -> bytes:
     return head.get((model.sticky or "").removeprefix("header:").encode())
 
 
-def _terms(model: Model, head: RequestHead, *, comes_back: bool) -> tuple[float, float]:
-    """Return the grace and the patience of a generation, within what the model allows."""
-    allowed = GRACE if model.on_disconnect is None else model.on_disconnect
-    wish = head.get(b"headgate-on-disconnect").lower()
-    if wish not in (b"", b"cancel", b"detach"):
+def _terms(targets: Targets, leaving: bytes, *, comes_back: bool) -> Terms:
+    """Return the terms of a generation, within what the model allows."""
+    if leaving not in (b"", b"cancel", b"detach"):
         raise ClientError("headgate-on-disconnect is cancel or detach")
-    if wish == b"cancel":
-        return 0.0, 0.0
-    if wish == b"detach" or comes_back:
-        return allowed, allowed
-    return model.on_disconnect or 0.0, allowed
+    if leaving == b"cancel":
+        return AT_ONCE
+    return targets.lasting if leaving or comes_back else targets.usual

@@ -65,9 +65,9 @@ class Job:
         self.client = request.client
         self._desk = desk
         self._route = order.route
-        self._asked = order.asked
+        self._asked = order.call.model
         self._dialect = order.dialect
-        self._model = order.model
+        self._model = order.targets.model.name
         self._path = request.head.path
         self._method = request.head.method
         self._reply = reply
@@ -86,8 +86,8 @@ class Job:
         self._error = ""  # what went wrong, for the log line
         self._stopped: GatewayError | None = None  # why we ended it ourselves
         self._running = False  # its task has begun
-        self._wants_usage = order.wants_usage
-        self._functions = order.functions
+        self._wants_usage = order.call.wants_usage
+        self._functions = order.call.functions
 
     def begin(self) -> None:
         """Start; from here on the job looks after itself."""

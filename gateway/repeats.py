@@ -8,9 +8,9 @@ from gateway.channel import Channel
 from gateway.desk import Desk
 from gateway.errors import ClientError, CursorGone
 from gateway.eventlog import EventLog, State, epoch_of
-from gateway.guard import RequestHead
 from gateway.hub import Live
 from gateway.idempotency import IdempotencyKeys
+from gateway.manner import Manner
 from gateway.visits import Visit
 
 
@@ -21,14 +21,13 @@ class Repeats:
         self._desk = desk
         self._keys = IdempotencyKeys()
 
-    def note(self, visit: Visit, log: EventLog) -> None:
-        """Take note that a log answers a request, if it can be known again."""
-        key = visit.request.head.get(b"idempotency-key")
-        if key and visit.request.body:  # a GET has none, and is not held against what was asked
+    def note(self, visit: Visit, key: bytes, log: EventLog) -> None:
+        """Take note that a log answers a request under a key, if it can be known again."""
+        if visit.request.body:  # a GET has none, and is not held against what was asked
             now = self._desk.clock()
             self._keys.claim(visit.caller.subject, key, _asked(visit), log.id, now)
 
-    def find(self, visit: Visit) -> Live | None:
+    def find(self, visit: Visit, manner: Manner) -> Live | None:
         """Return the log of the same request, or of the one that it goes on with.
 
         Raises:
@@ -36,16 +35,14 @@ class Repeats:
             CursorGone: there was one, which is not kept any more.
             Unprocessable: the key is of another request.
         """
-        head = visit.request.head
-        if not head.get(b"idempotency-key"):
-            return self._left_before(visit) if resumes(head) else None
-        return self.under_key(visit)
+        if manner.resumes is None:
+            raise ClientError("headgate-resume is true or false")
+        if manner.key:
+            return self.under_key(visit, manner.key)
+        return self._left_before(visit, manner.seen) if manner.resumes else None
 
-    def under_key(self, visit: Visit) -> Live | None:
+    def under_key(self, visit: Visit, key: bytes) -> Live | None:
         """Return the log of the same request under the same key; raises as `find` does."""
-        key = visit.request.head.get(b"idempotency-key")
-        if not key:
-            return None
         now = self._desk.clock()
         id = self._keys.find(visit.caller.subject, key, _asked(visit), now)
         if id is None:
@@ -55,13 +52,12 @@ class Repeats:
             raise CursorGone("the answer to the request of this key is not kept any more")
         return live if _worth_reading(live.log) else None
 
-    def _left_before(self, visit: Visit) -> Live | None:
+    def _left_before(self, visit: Visit, seen: str) -> Live | None:
         """Return the log of which a client that posts again has seen a part.
 
         fetch-event-source does so by itself.  A cursor that is not ours says nothing: it may
         be of a provider that the page spoke to directly.
         """
-        seen = visit.request.head.get(b"last-event-id").decode("latin-1")
         if not epoch_of(seen):
             return None
         live = self.generation(visit, seen)
@@ -75,18 +71,6 @@ class Repeats:
         if live is None or isinstance(live.log, Channel):
             return None
         return live if live.log.subject == visit.caller.subject else None
-
-
-def resumes(head: RequestHead) -> bool:
-    """Tell whether the client will come back if it is cut off.
-
-    Raises:
-        ClientError: it says neither that it will nor that it will not.
-    """
-    said = head.get(b"headgate-resume").lower()
-    if said not in (b"", b"true", b"false"):
-        raise ClientError("headgate-resume is true or false")
-    return said == b"true"
 
 
 def _asked(visit: Visit) -> bytes:

@@ -36,8 +36,8 @@ class Replay:
         self.live.log.fields, self.live.log.dropped = said.fields, said.dropped
         self._desk = desk
         self._dialect = order.dialect
-        self._model = order.asked
-        self._functions = order.functions
+        self._model = order.call.model
+        self._functions = order.call.functions
         self._pace = pace
         self._place = 0  # of the stretch that comes next
         self._data = b"".join([batch.data for batch in said.after(0)])

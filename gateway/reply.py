@@ -13,17 +13,27 @@ here is made of constants and validated values only: `field` refuses control byt
 import asyncio
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Protocol
 
+import msgspec
 import orjson
 
 from gateway._sseparse import RAW, Outlet
 from gateway.errors import GatewayError, UpstreamAnswer
 
 
-STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
-# A provider may answer with any number; the phrase is optional (RFC 9112 §4).
+class StatusLines(dict[int, bytes]):
+    """Status lines, of any three-digit status: a provider may answer with one that is new."""
+
+    def __missing__(self, status: int) -> bytes:
+        return b"HTTP/1.1 %d \r\n" % status  # the phrase is optional (RFC 9112 §4)
+
+
+STATUS_LINES = StatusLines(
+    (s.value, f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode()) for s in HTTPStatus
+)
 BODYLESS = frozenset({204, 304})
 JSON = b"application/json"
 # On every answer that is one body and does not say otherwise: a cached answer is somebody
@@ -50,9 +60,11 @@ def field(name: bytes, value: bytes) -> bytes:
     return b"%b: %b\r\n" % (name, value)
 
 
-def status_line(status: int) -> bytes:
-    """Return the status line of any three-digit status."""
-    return STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+# Types of answers whose line is remembered: a provider has one or two.
+@lru_cache(64)
+def type_field(type: bytes) -> bytes:
+    """Return the field line of a body's type; raise as `field` does."""
+    return field(b"content-type", type)
 
 
 class Successor(Protocol):
@@ -100,35 +112,30 @@ class Wire(Protocol):
 
     def abort(self) -> None: ...
 
-    def date(self) -> bytes: ...
+    @property
+    def date(self) -> Callable[[], bytes]:
+        """What returns the Date field."""
 
 
-class Reply:
-    """The answer to one request.  Its calls are harmless once the client is gone."""
+class Reply(msgspec.Struct, eq=False):
+    """The answer to one client request.  Its calls are harmless once the client is gone."""
 
-    __slots__ = (
-        "_bodyless", "_chunked", "_http10", "_outlet", "_paused", "_sent", "_successor", "_wire",
-        "ended", "error_body", "fields", "on_gone", "on_writable", "request_id", "status",
-    )  # fmt: skip
-
-    def __init__(self, wire: Wire, request_id: str, *, method: str, http10: bool) -> None:
-        self.request_id = request_id
-        self.status = 0  # once a head was written
-        self.ended = False
-        self.fields = b""  # field lines that whatever is answered carries
-        # How an error looks in the client's dialect, with the request's id; None: as OpenAI's.
-        self.error_body: ErrorBody | None = None
-        # Set by whoever answers: the client left; the client takes more again.
-        self.on_gone: Callable[[], None] | None = None
-        self.on_writable: Callable[[], None] | None = None
-        self._wire = wire
-        self._http10 = http10
-        self._chunked = False
-        self._outlet: Outlet | None = None  # once a stream has begun
-        self._successor: Successor | None = None  # who has the connection after an upgrade
-        self._paused = False
-        self._sent = 0  # bytes of a whole answer's body
-        self._bodyless = method == "HEAD"
+    _wire: Wire
+    request_id: str
+    method: str
+    http10: bool
+    status: int = 0  # once a head was written
+    ended: bool = False
+    fields: bytes = b""  # field lines that whatever is answered carries
+    # How an error looks in the client's dialect, with the request's id; None: as OpenAI's.
+    error_body: ErrorBody | None = None
+    # Set by whoever answers: the client left; the client takes more again.
+    on_gone: Callable[[], None] | None = None
+    on_writable: Callable[[], None] | None = None
+    _outlet: Outlet | None = None  # once a stream has begun
+    _successor: Successor | None = None  # who has the connection after an upgrade
+    _paused: bool = False
+    _sent: int = 0  # bytes of a whole answer's body
 
     def send(
         self,
@@ -143,15 +150,19 @@ class Reply:
 
         `type` b"": the `fields` say it.  `caching` is the field line for caches.
         """
+        size = len(body)
+        fields = caching + NOSNIFF + fields
         # To HEAD the length is that of the answer to GET (RFC 9110 §8.6), if there is one here.
-        unsaid = status in BODYLESS or (self._bodyless and not body)
-        length = b"" if unsaid else b"content-length: %d\r\n" % len(body)
-        kind = field(b"content-type", type) if body and type else b""
-        head = self._head(status, kind + length + caching + NOSNIFF + fields)
-        bare = self._bodyless or status in BODYLESS
-        self._sent = 0 if bare else len(body)
-        if bare or len(body) < SHARED:
-            self._wire.write(head if bare else head + body)
+        if status not in BODYLESS and (size or self.method != "HEAD"):
+            fields = b"content-length: %d\r\n%b" % (size, fields)
+        if size and type:
+            fields = type_field(type) + fields
+        head = self._head(status, fields)
+        if self.method == "HEAD" or status in BODYLESS:
+            size, body = 0, b""
+        self._sent = size
+        if size < SHARED:
+            self._wire.write(head + body)
         else:
             self._wire.write(head)
             self._wire.write(body)
@@ -180,12 +191,13 @@ class Reply:
 
         `style` and `epoch` say how the outlet is to frame batches.
         """
-        self._chunked = not self._http10
-        framing = b"transfer-encoding: chunked\r\n" if self._chunked else b""
-        head = self._head(status, framing + fields)
-        self._outlet = Outlet(self._wire.write, head, self._chunked, style, epoch)
-        self._outlet.paused = self._paused
-        return self._outlet
+        chunked = not self.http10
+        if chunked:
+            fields = b"transfer-encoding: chunked\r\n" + fields
+        head = self._head(status, fields)
+        outlet = self._outlet = Outlet(self._wire.write, head, chunked, style, epoch)
+        outlet.paused = self._paused
+        return outlet
 
     def upgrade(self, fields: bytes, successor: Successor) -> None:
         """Answer 101 and end the reply: the connection is the successor's from now on."""
@@ -235,13 +247,12 @@ class Reply:
         # HTTP/1.0 never gets keep-alive, so the end of a connection can end its streams.
         # After a switch of protocols there is no HTTP left to end.
         stays = wire.keep_alive or status == 101
+        end = b"\r\n" if stays else b"connection: close\r\n\r\n"
         id = self.request_id.encode()
         return b"".join((
-            status_line(status),
-            wire.date(),
+            STATUS_LINES[status], wire.date(),
             self.fields, fields,
-            b"x-request-id: ", id, b"\r\nrequest-id: ", id, b"\r\n",
-            b"\r\n" if stays else b"connection: close\r\n\r\n",
+            b"x-request-id: ", id, b"\r\nrequest-id: ", id, b"\r\n", end,
         ))  # fmt: skip
 
     def _finish(self) -> None:

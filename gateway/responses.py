@@ -22,10 +22,11 @@ from gateway._sseparse import Batch
 from gateway.desk import Desk
 from gateway.dialects.calls import Call, encode, loads_event
 from gateway.dialects.known import CLIENTS
-from gateway.doors import Doors, waits_here
+from gateway.doors import Doors
 from gateway.errors import ClientError, ResponseNotFound
 from gateway.eventlog import State
 from gateway.hub import LOG_CAP, Live
+from gateway.manner import Manner, read_manner
 from gateway.response_logs import Noted, ResponseLogs
 from gateway.snapshots import STATUS, cursor_after, snapshot
 from gateway.stops import CANCEL
@@ -52,19 +53,19 @@ class Responses:
 
     def create(self, visit: Visit) -> None:
         """Begin a response, or repeat one asked for before."""
+        manner = read_manner(visit.request.head)
         # Who does not wait reads events: there is no log of a whole answer.
-        events = not waits_here(visit.request.head)
-        call = CLIENTS[DIALECT].read_call(visit.request.body, forced=events)
+        call = CLIENTS[DIALECT].read_call(visit.request.body, forced=manner.elsewhere)
         subject, stored = visit.caller.subject, is_stored(call.body)
         if _in_background(call.body):
-            self._in_background(visit, call)
+            self._in_background(visit, call, manner)
         elif call.stream:
-            live = self._doors.stream(visit, call, PATH)
+            live = self._doors.stream(visit, call, PATH, manner)
             if stored:
                 self.note(live)
         else:
             told = partial(self._keep, subject) if stored else None
-            self._doors.whole(visit, call, PATH, told)
+            self._doors.whole(visit, call, PATH, manner, told)
 
     def note(self, live: Live, *, background: bool = False) -> None:
         """Let these paths know the response that a log will tell."""
@@ -97,12 +98,14 @@ class Responses:
 
     # Inside.
 
-    def _in_background(self, visit: Visit, call: Call) -> None:
+    def _in_background(self, visit: Visit, call: Call, manner: Manner) -> None:
         if not is_stored(call.body):
             raise ClientError("a response in the background must be stored", param="background")
         body = {name: value for name, value in call.body.items() if name != "background"}
         events = msgspec.structs.replace(call, stream=True, body=body | {"stream": True})
-        live = self._doors.stream(visit, events, PATH, endless=True, first=not call.stream)
+        live = self._doors.stream(
+            visit, events, PATH, manner, endless=True, first=not call.stream
+        )
         self.note(live, background=True)
 
     def _keep(self, subject: str, body: bytes) -> None:

@@ -30,7 +30,7 @@ class Roster(Generic[T]):
     def discard(self, member: T) -> None:
         """Let somebody go; the last one wakes who waits."""
         self._members.discard(member)
-        if not self._members:
+        if self._waiters and not self._members:
             waiters, self._waiters = self._waiters, []
             for waiter in waiters:
                 if not waiter.done():

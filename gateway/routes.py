@@ -5,22 +5,23 @@ large the body may be.
 """
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache, partial
 from typing import NamedTuple
 from urllib.parse import unquote
 
 import orjson
 
-from gateway.callers import OPEN, Caller, Callers
+from gateway.callers import OPEN, Callers
 from gateway.chat_socket import ChatSockets
 from gateway.cors import Cors
 from gateway.desk import STREAMS, Desk
 from gateway.dialects import anthropic
 from gateway.doors import CHAT, Doors
-from gateway.errors import ClientError, ModelNotFound
+from gateway.errors import ClientError, ModelNotFound, RouteNotFound
 from gateway.guard import RequestHead
-from gateway.host import MAX_UNWANTED, Request
+from gateway.host import MAX_UNWANTED
 from gateway.provider import Provider
-from gateway.reply import ErrorBody, Reply
+from gateway.reply import ErrorBody
 from gateway.responses import RESPONSES, Responses
 from gateway.responses_socket import ResponsesSockets
 from gateway.settings import Config
@@ -30,7 +31,7 @@ from gateway.streams import MAX_BODY as CHANNEL_BODY
 from gateway.streams import Streams
 from gateway.tickets import Tickets
 from gateway.upgrades import Upgrades
-from gateway.visits import MAX_BODY, Endpoint, Serve, Visit, choose_method, refusing
+from gateway.visits import MAX_BODY, Endpoint, Entrance, Serve, Visit, choose_method, refusing
 
 
 MODELS = "/v1/models/"
@@ -43,6 +44,8 @@ COUNT = "/v1/messages/count_tokens"
 TALK = "/ws"
 STOP_ALIASES = ("/stop-generation", "/v1/stop-generation", "/api/stop-generation")
 TEXT = b"text/plain; charset=utf-8"
+# Entrances kept for the next request: most clients come in by a few, again and again.
+ENTRANCES = 256
 
 
 class Row(NamedTuple):
@@ -56,31 +59,12 @@ class Row(NamedTuple):
     public: bool = False
     safe: bool = True
 
-    def endpoint(self, desk: Desk) -> Endpoint:
+    def endpoint(self) -> Endpoint:
         """Return what serves it."""
-        name = self.name or self.path
         return Endpoint(
-            desk, name, self.serve, self.max_body, public=self.public, safe=self.safe
-        )
-
-
-class Entrance:
-    """One request between its head and its body: where it goes, and who sent it."""
-
-    __slots__ = ("_caller", "_endpoint", "_fields", "max_body", "refusal")
-
-    def __init__(self, endpoint: Endpoint, caller: Caller, fields: bytes) -> None:
-        self.max_body = endpoint.max_body
-        self.refusal = endpoint.refusal
-        self._endpoint = endpoint
-        self._caller = caller
-        self._fields = fields  # that any answer to it carries
-
-    def handle(self, request: Request, reply: Reply) -> None:
-        """Serve the request."""
-        reply.fields = self._fields
-        reply.error_body = error_body(request.head.path)
-        self._endpoint.handle(request, reply, self._caller)
+            self.name or self.path, self.serve, self.max_body,
+            public=self.public, safe=self.safe, error_body=error_body(self.path),
+        )  # fmt: skip
 
 
 def error_body(path: str) -> ErrorBody | None:
@@ -118,41 +102,49 @@ class Api:
             Row("GET", MODEL, self._show_model),
             Row("GET", "/healthz", _healthz, public=True),
         ):
-            self._table.setdefault(row.path, {})[row.method] = row.endpoint(desk)
-        self._options = Row("OPTIONS", "*", _options, public=True).endpoint(desk)
+            self._table.setdefault(row.path, {})[row.method] = row.endpoint()
+        self._options = Row("OPTIONS", "*", _options, public=True).endpoint()
+        self._entrance = lru_cache(ENTRANCES)(partial(Entrance, desk))
 
     def route(self, head: RequestHead) -> Entrance:
         """Return where a request goes; a wrong path, method or caller goes to its refusal."""
         fields = self._cors.fields(head)
         if head.method == "OPTIONS":
-            return Entrance(self._options, OPEN, self._cors.preflight(head) or fields)
-        path = TALK if head.path == "/" and head.upgrade else head.path
-        endpoint = choose_method(self._desk, self._methods(path), head)
-        if endpoint.public:
-            return Entrance(endpoint, OPEN, fields)
+            return Entrance(
+                self._desk, self._options, OPEN, self._cors.preflight(head) or fields
+            )
         try:
-            caller = self._callers.identify(head, self._desk.clock())
+            methods = self._table.get(head.path) or self._varying(head)
+            endpoint = methods.get(head.method) or choose_method(methods, head)
+            caller = OPEN if endpoint.public else self._callers.identify(head, self._desk.clock())
         except ClientError as error:
-            return Entrance(refusing(self._desk, error), OPEN, fields)
-        return Entrance(endpoint, caller, fields)
+            refusal = refusing(error, error_body(head.path))
+            return Entrance(self._desk, refusal, OPEN, fields)
+        return self._entrance(endpoint, caller, fields)
 
     def close(self) -> None:
         """Let nothing ring any more."""
         self._streams.close()
 
-    def _methods(self, path: str) -> Mapping[str, Endpoint] | None:
-        methods = self._table.get(path)
-        if methods is None and path.startswith(STREAMS) and path[len(STREAMS) :].endswith(CANCEL):
+    def _varying(self, head: RequestHead) -> Mapping[str, Endpoint]:
+        """Return the methods of a path with a part that varies, or that means several things.
+
+        Raises:
+            RouteNotFound: there is no such path.
+        """
+        path = head.path
+        if path == "/" and head.upgrade:
+            return self._table[TALK]
+        if path.startswith(STREAMS) and path[len(STREAMS) :].endswith(CANCEL):
             return self._table[LOG + CANCEL]
-        if methods is None and path.startswith(STREAMS) and len(path) > len(STREAMS):
+        if path.startswith(STREAMS) and len(path) > len(STREAMS):
             return self._table[LOG]
-        if methods is None and path.startswith(MODELS) and len(path) > len(MODELS):
+        if path.startswith(MODELS) and len(path) > len(MODELS):
             return self._table[MODEL]
-        if methods is None and path.startswith(RESPONSES + "/"):
-            id = path[len(RESPONSES) + 1 :]
-            below = RESPONSE + CANCEL if id.endswith(CANCEL) else RESPONSE
-            return self._table[below] if id and "/" not in id.removesuffix(CANCEL) else None
-        return methods
+        id = path[len(RESPONSES) + 1 :] if path.startswith(RESPONSES + "/") else ""
+        if id and "/" not in id.removesuffix(CANCEL):
+            return self._table[RESPONSE + CANCEL if id.endswith(CANCEL) else RESPONSE]
+        raise RouteNotFound("no such path")
 
     def _model_card(self, name: str) -> dict[str, object]:
         return {"id": name, "object": "model", "created": self._created, "owned_by": "headgate"}

@@ -13,7 +13,6 @@ from typing import Protocol
 
 from gateway.answers import Answers, identify
 from gateway.desk import Desk
-from gateway.dialects.calls import Call
 from gateway.eventlog import EventLog, State, Whole
 from gateway.filling import Filler
 from gateway.host import Request
@@ -71,8 +70,8 @@ class Hit:
         self.live = live
         self._desk = desk
         self._route = order.route
-        self._model = order.model
-        self._asked = order.asked
+        self._model = order.targets.model.name
+        self._asked = order.call.model
         self._client = request.client
         self._method = request.head.method
         self._path = request.head.path
@@ -138,20 +137,18 @@ class Sharing:
             for outcome in OUTCOMES:
                 desk.metrics.coalesced(model, outcome, 0)
 
-    def seat(
-        self, order: Order, call: Call, path: str, request: Request, reply: Receipt
-    ) -> Seat:
-        """Return what answers a request to `path` of a provider: a job, or another's log."""
+    def seat(self, order: Order, request: Request, reply: Receipt) -> Seat:
+        """Return what answers a request: a job, or another's log."""
         if order.coalesce is None:
-            return self._ask(order, call, request, reply)
+            return self._ask(order, request, reply)
         identity = identify(
-            subject=order.subject, path=path, stream=call.stream, sticky=order.sticky,
-            fields=_passed(order), body=call.body,
+            subject=order.subject, path=order.path, stream=order.call.stream, sticky=order.sticky,
+            fields=_passed(order), body=order.call.body,
         )  # fmt: skip
         live = self._find(identity)
-        self._desk.metrics.coalesced(order.model, MISS if live is None else HIT)
+        self._desk.metrics.coalesced(order.targets.model.name, MISS if live is None else HIT)
         if live is None:
-            job = self._ask(order, call, request, reply)
+            job = self._ask(order, request, reply)
             self._answers.begin(identity, job.live.log.id)
             job.live.log.dropped = job.dropped
             job.live.on_closed = partial(self._closed, identity, order.coalesce.ttl)
@@ -168,8 +165,8 @@ class Sharing:
         # One so large that its beginning is gone answers nobody who comes new.
         return None if live is None or live.log.base else live
 
-    def _ask(self, order: Order, call: Call, request: Request, reply: Receipt) -> Filler:
-        return (Stream if call.stream else Kept)(self._desk, order, request, reply)
+    def _ask(self, order: Order, request: Request, reply: Receipt) -> Filler:
+        return (Stream if order.call.stream else Kept)(self._desk, order, request, reply)
 
     def _closed(self, identity: bytes, ttl: float, live: Live) -> None:
         if live.log.state is State.FINISHED:

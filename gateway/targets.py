@@ -9,6 +9,10 @@ from gateway.provider import Provider
 from gateway.settings import Model
 
 
+# Seconds a generation waits for a reader that may come back (design §3).
+GRACE = 60.0
+
+
 class Target(NamedTuple):
     """An upstream, and how a model is there."""
 
@@ -19,13 +23,23 @@ class Target(NamedTuple):
     metrics: TargetMetrics
 
 
+class Terms(NamedTuple):
+    """For how long a generation may go on without readers; as hub.Live has both."""
+
+    grace: float
+    patience: float
+
+
 class Targets:
     """All targets of a model."""
 
-    __slots__ = ("_all", "model", "only")
+    __slots__ = ("_all", "lasting", "model", "only", "usual")
 
     def __init__(self, model: Model, targets: tuple[Target, ...]) -> None:
+        allowed = GRACE if model.on_disconnect is None else model.on_disconnect
         self.model = model
+        self.usual = Terms(model.on_disconnect or 0.0, allowed)
+        self.lasting = Terms(allowed, allowed)  # where who reads is of a kind that comes back
         self.only = targets[0] if len(targets) == 1 else None
         self._all = targets
 

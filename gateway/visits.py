@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from gateway.callers import Caller
 from gateway.desk import Desk
 from gateway.errors import (
@@ -10,38 +12,32 @@ from gateway.errors import (
     GatewayError,
     LogNotFound,
     MethodNotAllowed,
-    RouteNotFound,
 )
 from gateway.eventlog import NOW, START, EventLog
 from gateway.guard import RequestHead
-from gateway.host import MAX_UNWANTED, Request
+from gateway.host import Request
 from gateway.hub import Live
 from gateway.logs import RequestRecord
-from gateway.reply import Reply
+from gateway.reply import ErrorBody, Reply
 
 
 # Bytes of a generation's body: some images in base64 (design §8).
 MAX_BODY = 20 * 1024 * 1024
 
 
-class Visit:
+class Visit(msgspec.Struct, eq=False):
     """A request with its answer and its caller.
 
     Its line in the log is written once: when the answer is complete, by `account` when
     a view has given it, or by the job that took it.
     """
 
-    __slots__ = ("_accounted", "_desk", "_name", "caller", "reply", "request")
-
-    def __init__(
-        self, desk: Desk, name: str, request: Request, reply: Reply, caller: Caller
-    ) -> None:
-        self.request = request
-        self.reply = reply
-        self.caller = caller
-        self._desk = desk
-        self._name = name  # of the route; a label
-        self._accounted = False
+    _desk: Desk
+    _name: str  # of the route; a label
+    request: Request
+    reply: Reply
+    caller: Caller
+    _accounted: bool = False
 
     def log(self, id: str) -> Live:
         """Return the log of this id.
@@ -123,36 +119,42 @@ class Visit:
 Serve = Callable[[Visit], None]
 
 
-class Endpoint:
+class Endpoint(msgspec.Struct, eq=False):
     """One method of one path."""
 
-    __slots__ = ("_desk", "_name", "_serve", "max_body", "public", "refusal", "safe")
+    name: str  # a label
+    serve: Serve
+    max_body: int
+    refusal: ClientError | None = None  # what will be answered whatever the body is
+    public: bool = False  # served to whoever asks, without a key
+    safe: bool = True  # a GET of it begins nothing, so HEAD may stand for it
+    error_body: ErrorBody | None = None  # as Reply has it
+
+
+class Entrance:
+    """An endpoint, as one caller has it."""
+
+    __slots__ = ("_caller", "_desk", "_endpoint", "_fields", "max_body", "refusal")
 
     def __init__(
-        self,
-        desk: Desk,
-        name: str,
-        serve: Serve,
-        max_body: int = MAX_UNWANTED,
-        *,
-        refusal: ClientError | None = None,
-        public: bool = False,
-        safe: bool = True,
+        self, desk: Desk, endpoint: Endpoint, caller: Caller, fields: bytes = b""
     ) -> None:
-        self.max_body = max_body
-        self.refusal = refusal  # what will be answered whatever the body is
-        self.public = public  # served to whoever asks, without a key
-        self.safe = safe  # a GET of it begins nothing, so HEAD may stand for it
+        self.max_body = endpoint.max_body
+        self.refusal = endpoint.refusal
         self._desk = desk
-        self._name = name  # a label
-        self._serve = serve
+        self._endpoint = endpoint
+        self._caller = caller
+        self._fields = fields  # that any answer to it carries
 
-    def handle(self, request: Request, reply: Reply, caller: Caller) -> None:
+    def handle(self, request: Request, reply: Reply) -> None:
         """Serve a request; a GatewayError is its answer."""
-        visit = Visit(self._desk, self._name, request, reply, caller)
+        endpoint = self._endpoint
+        reply.fields = self._fields
+        reply.error_body = endpoint.error_body
+        visit = Visit(self._desk, endpoint.name, request, reply, self._caller)
         error = ""
         try:
-            self._serve(visit)
+            endpoint.serve(visit)
         except GatewayError as refusal:
             error = refusal.message
             reply.error(refusal)
@@ -161,12 +163,12 @@ class Endpoint:
             visit.account(error)
 
 
-def choose_method(
-    desk: Desk, methods: Mapping[str, Endpoint] | None, head: RequestHead
-) -> Endpoint:
-    """Return the endpoint of a head's method, or one that refuses it."""
-    if methods is None:
-        return refusing(desk, RouteNotFound("no such path"))
+def choose_method(methods: Mapping[str, Endpoint], head: RequestHead) -> Endpoint:
+    """Return the endpoint of a head's method.
+
+    Raises:
+        MethodNotAllowed: there is none.
+    """
     # HEAD is GET without its body (RFC 9110 §9.3.2); the reply leaves the body out.
     get = methods.get("GET")
     safe = get is not None and get.safe
@@ -175,13 +177,13 @@ def choose_method(
     if endpoint is not None:
         return endpoint
     allow = ", ".join(dict.fromkeys([*methods, *(["HEAD"] if safe else [])]))
-    return refusing(desk, MethodNotAllowed(f"this path takes {allow}", allow=allow))
+    raise MethodNotAllowed(f"this path takes {allow}", allow=allow)
 
 
-def refusing(desk: Desk, error: ClientError) -> Endpoint:
+def refusing(error: ClientError, error_body: ErrorBody | None) -> Endpoint:
     """Return an endpoint that answers with `error`, whatever comes."""
 
     def refuse(visit: Visit) -> None:
         raise error
 
-    return Endpoint(desk, "other", refuse, MAX_BODY, refusal=error, public=True)
+    return Endpoint("other", refuse, MAX_BODY, error, public=True, error_body=error_body)

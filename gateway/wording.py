@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import msgspec
 import orjson
 
 from gateway.dialects.calls import Call
@@ -19,19 +20,18 @@ Fit = Callable[[Target], Call]
 Body = tuple[bytes, tuple[str, ...]]  # and the parameters that are not in it
 
 
-class Wording:
+class Wording(msgspec.Struct, eq=False):
     """A call for `path` below an upstream's base URL, in the dialect of whoever is asked."""
 
-    __slots__ = ("_call", "_fit", "_head", "_path", "_translated")
+    call: Call
+    path: str
+    head: RequestHead  # of the client's request
+    fit: Fit | None = None
+    # Where one fails, each that might be asked is asked about in every round, and a large
+    # body takes a second: what another dialect has for it is found out once.
+    _translated: dict[tuple[int, str, str], Body | ClientError] = {}
 
-    def __init__(self, call: Call, path: str, head: RequestHead, fit: Fit | None = None) -> None:
-        self._call = call
-        self._path = path
-        self._head = head
-        self._fit = fit
-        # Where one fails, each that might be asked is asked about in every round, and a large
-        # body takes a second: what another dialect has for it is found out once.
-        self._translated: dict[tuple[int, str, str], Body | ClientError] = {}
+    __repr__ = object.__repr__  # what is asked goes into no log
 
     def write(self, target: Target, key: Key) -> tuple[bytes, tuple[str, ...]]:
         """Return the whole request for a target, and the parameters that are not in it.
@@ -41,24 +41,24 @@ class Wording:
         """
         body, below, dropped = self._body(target)
         request = target.provider.request(
-            below.encode(), self._head, body, stream=self._call.stream, key=key
+            below.encode(), self.head, body, stream=self.call.stream, key=key
         )
         return request, dropped
 
     def missing(self, target: Target) -> tuple[str, ...]:
         """Return the parameters that are not in the request for a target; raise as `write` does."""
-        if target.provider.dialect.name == self._call.dialect:
+        if target.provider.dialect.name == self.call.dialect:
             return ()
         return self._body(target)[2]
 
     def _body(self, target: Target) -> tuple[bytes, str, tuple[str, ...]]:
-        call = self._call if self._fit is None else self._fit(target)
+        call = self.call if self.fit is None else self.fit(target)
         ours, theirs = CLIENTS[call.dialect], target.provider.dialect
         model = target.model or call.model
         if ours.name == theirs.name:
-            return ours.upstream_body(call, model), self._path, ()
-        if self._path != ours.path:
-            lacks = f"this model's upstream speaks {theirs.name}, which has no {self._path}"
+            return ours.upstream_body(call, model), self.path, ()
+        if self.path != ours.path:
+            lacks = f"this model's upstream speaks {theirs.name}, which has no {self.path}"
             raise ClientError(lacks)
         body, dropped = self._translation(call, theirs, model)
         return body, theirs.wire.path(model, call.stream), dropped

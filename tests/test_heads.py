@@ -5,7 +5,7 @@ import re
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway._sseparse import decisive, fields, head_end, length_of
+from gateway._sseparse import Head, decisive, fields, head_end, length_of
 
 
 FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t -~\x80-\xff]*)\r\n")
@@ -98,3 +98,12 @@ def test_of_decisive_fields_all_is_told_but_how_long_a_body_is():
     assert told == b"host: a\r\ncontent-length: 1\r\n"
     assert decisive([(b"content-length", b"00")], names) == b"content-length: 0\r\n"
     assert decisive([(b"content-length", b"17x")], names) == b"content-length: 17x\r\n"
+
+
+@given(
+    lines=st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.sampled_from([b"", b"v"]))),
+    asked=st.frozensets(st.sampled_from([b"b", b"c", b"d"])),
+)
+def test_a_head_has_any_of_some_names_if_one_of_its_fields_has_it(lines, asked):
+    found = any(name in asked for name, _ in lines)
+    assert Head(lines, http10=False).has_any(asked) is found

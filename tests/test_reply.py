@@ -14,7 +14,7 @@ from gateway.errors import (
     UpstreamAnswer,
     UpstreamTimeout,
 )
-from gateway.reply import SHARED, Reply, field, status_line
+from gateway.reply import SHARED, STATUS_LINES, Reply, field
 from tests.fakes import FakeWire
 
 
@@ -22,7 +22,7 @@ def wire_and_reply(
     method: str = "GET", *, http10: bool = False, keep_alive: bool = True
 ) -> tuple[FakeWire, Reply]:
     wire = FakeWire(keep_alive=keep_alive)
-    return wire, Reply(wire, "id-1", method=method, http10=http10)
+    return wire, Reply(wire, "id-1", method, http10=http10)
 
 
 # Whole answers.
@@ -242,7 +242,7 @@ def test_the_providers_own_error_comes_through_byte_for_byte():
     ],
 )
 def test_any_status_has_a_line(status, line):
-    assert status_line(status) == line
+    assert STATUS_LINES[status] == line
 
 
 @pytest.mark.parametrize("value", [b"", b"a b", b"a\tb", b"caf\xe9", b'"quoted"; x=1'])

@@ -7,10 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway._sseparse import Batch
+from gateway.dialects.calls import Call
+from gateway.dialects.known import CLIENTS
 from gateway.errors import UpstreamTimeout
 from gateway.eventlog import State, Whole
-from gateway.settings import Coalesce
+from gateway.order import Order
+from gateway.settings import Coalesce, Model
 from gateway.sharing import Hit, Sharing
+from gateway.targets import Targets
 from gateway.views.whole import WholeView
 from tests.asking import head
 from tests.scenes import LogScene
@@ -19,6 +23,7 @@ from tests.view_scenes import Client
 
 TTL = 60.0
 HEAD = head("POST /v1/chat/completions")
+MODEL = Targets(Model("m", ()), ())
 
 
 class Job:
@@ -69,14 +74,14 @@ class Story(LogScene, Sharing):
         return self.jobs[-1]
 
     def arrive(self, question: int) -> None:
-        order = SimpleNamespace(
-            subject="", sticky=b"", targets=(), head=HEAD, model="m", asked="m", route="r",
-            coalesce=Coalesce(TTL), grace=0.0, patience=0.0,
+        body = {"question": question}
+        order = Order(
+            Call(dialect="openai", model="m", stream=False, wants_usage=False, body=body),
+            "/x", HEAD, route="r", targets=MODEL, dialect=CLIENTS["openai"], coalesce=Coalesce(TTL),
         )  # fmt: skip
-        call = SimpleNamespace(stream=False, body={"question": question})
         request = SimpleNamespace(client="", head=HEAD, received=self.loop.now)
         expected, client = self._expected(question), Client(method="POST")
-        seat = self.seat(order, call, "/x", request, client.reply)
+        seat = self.seat(order, request, client.reply)
         job = len(self.jobs) - 1 if expected is None else expected
         assert isinstance(seat, Hit) is (expected is not None)
         assert seat.live is self.jobs[job].live

@@ -19,7 +19,7 @@ from gateway.metrics import Metrics
 from gateway.reply import Reply
 from gateway.streams import MAX_BODY, MAX_CHANNELS, Streams
 from gateway.upgrades import Upgrades
-from gateway.visits import Endpoint
+from gateway.visits import Endpoint, Entrance
 from tests.asking import head
 from tests.fakes import FakeLoop, FakeProducer, FakeWire
 from tests.stand import Stand
@@ -113,12 +113,11 @@ class Scene:
             path, serve
         )
         asked = head(line, host="h:1", **fields)
-        request = Request(asked, body, id="id-1", client="c", received=self.loop.now)
+        request = Request(asked, body, "id-1", "c", self.loop.now)
         wire = FakeWire()
-        self.reply = reply = Reply(wire, "id-1", method=method, http10=False)
-        Endpoint(self.desk, "/v1/stream/{id}", serve, size).handle(
-            request, reply, Caller(subject)
-        )  # fmt: skip
+        self.reply = reply = Reply(wire, "id-1", method, http10=False)
+        endpoint = Endpoint("/v1/stream/{id}", serve, size)
+        Entrance(self.desk, endpoint, Caller(subject)).handle(request, reply)
         return wire
 
     def ask(self, line, body=b"", **more):

@@ -22,7 +22,7 @@ class Scene(LogScene):
     def __init__(self, *, ids: bool = False) -> None:
         super().__init__()
         self.wire = FakeWire()
-        self.reply = Reply(self.wire, "id-1", method="POST", http10=False)
+        self.reply = Reply(self.wire, "id-1", "POST", http10=False)
         self.asked = 0  # how often the fields of the head were asked for
         self.left = 0
         self.view = SseView(
@@ -304,7 +304,7 @@ def test_a_client_that_comes_later_gets_what_it_missed_and_the_end():
     scene.live.close(State.FINISHED, "finished")
 
     wire = FakeWire()
-    reply = Reply(wire, "id-2", method="POST", http10=False)
+    reply = Reply(wire, "id-2", "POST", http10=False)
     view = SseView(scene.live, reply, scene.desk, fields=bytes, ids=True, cursor=1)
     view.attach()
 

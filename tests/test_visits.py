@@ -23,8 +23,8 @@ def test_while_a_view_lives_the_request_keeps_neither_fields_nor_body_but_has_it
     scene = LogScene()
     log = scene.desk.log = FakeLog()  # type: ignore[assignment]
     head = read_request(b"GET /a HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer sk-canary\r\n\r\n")
-    request = Request(head, b"body", id="id-1", client="c", received=scene.loop.now)
-    reply = Reply(FakeWire(), "id-1", method="GET", http10=False)
+    request = Request(head, b"body", "id-1", "c", scene.loop.now)
+    reply = Reply(FakeWire(), "id-1", "GET", http10=False)
     visit = Visit(scene.desk, "/a", request, reply, OPEN)
 
     ended = visit.ending()

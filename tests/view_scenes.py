@@ -46,7 +46,7 @@ class Client:
 
     def __init__(self, *, method: str = "GET") -> None:
         self.wire = FakeWire()
-        self.reply = Reply(self.wire, "id-1", method=method, http10=False)
+        self.reply = Reply(self.wire, "id-1", method, http10=False)
 
     @property
     def status(self) -> int:
