@@ -61,6 +61,9 @@ class Reader(Protocol):
     def detaches(self) -> bool:
         """Whether it is of a kind that comes back: then its log waits a while for it."""
 
+    def ready(self) -> None:
+        """Have an outlet from now on, if at all: the first entry is about to come."""
+
     def wake(self) -> None:
         """Take what is new: entries, or the end."""
 
@@ -120,6 +123,14 @@ class Live:
         """When the last entry came, 0 before the first."""
         return self.producer.last if self.producer is not None else 0.0
 
+    def ready(self) -> None:
+        """Let every reader be ready for the first entry."""
+        for reader in tuple(self.readers):
+            try:
+                reader.ready()
+            except Exception as error:
+                self._broken(reader, error)
+
     def publish(self, batch: Batch) -> None:
         """Append a batch and wake every reader; `_sseparse.Tap` is the short way of this."""
         self.log.append(batch)
@@ -160,12 +171,15 @@ class Live:
         return over
 
     def _wake(self, reader: Reader) -> None:
-        """Wake a reader; a defect in one must not end the generation for all the others."""
         try:
             reader.wake()
         except Exception as error:
-            self._hub.on_crash(error)
-            reader.cut()
+            self._broken(reader, error)
+
+    def _broken(self, reader: Reader, error: Exception) -> None:
+        """Cut a reader; a defect in one must not end the generation for all the others."""
+        self._hub.on_crash(error)
+        reader.cut()
 
     def follow(self, reader: Reader) -> None:
         """Add a reader; it is woken from now on."""

@@ -3,6 +3,8 @@
 What its provider says comes from a `source`.
 """
 
+from collections.abc import Awaitable
+
 import msgspec
 
 from gateway._sseparse import Batch
@@ -29,11 +31,12 @@ from gateway.tries import Try
 class Stream(Filler):
     """The producer of a log of events."""
 
-    __slots__ = ("_shared", "_source")
+    __slots__ = ("_events", "_shared", "_source")
 
     def __init__(self, desk: Desk, order: Order, request: Request, reply: Receipt) -> None:
         super().__init__(desk, order, request, reply)
-        self._source: Source | None = None  # once there is a good head
+        self._source: Source | None = None  # once there is a good head, until it is settled
+        self._events = 0
         self._shared = order.coalesce is not None  # others may be answered by it
         if order.coalesce is not None and order.coalesce.pace == "original":
             self.live.log.pace = Pace()
@@ -74,16 +77,13 @@ class Stream(Filler):
 
     # Inside.
 
-    async def _receive(self, one: Try, head: ResponseHead) -> None:
+    def _receive(self, one: Try, head: ResponseHead) -> Awaitable[None]:
         media = head.get(b"content-type").partition(b";")[0].strip().lower()
         if media != b"text/event-stream":
             raise UpstreamProtocolError("the upstream did not answer with events", kind="media")
         source = self._source = self._source_of(one, head)
-        del head  # some KB of fields; a stream lives for minutes
-        try:
-            await source.open()
-        finally:
-            source.close()
+        one.exchange.deliver(source)
+        return source.outcome
 
     def _source_of(self, one: Try, head: ResponseHead) -> Source:
         translation = None
@@ -138,14 +138,18 @@ class Stream(Filler):
         super()._fail(error)
 
     def _settle(self, error: Exception | None) -> None:
-        if self._source is not None:
-            self._usage = self._source.usage
-        super()._settle(error)
+        source = self._source
+        if source is not None:
+            self._usage = source.usage
+            # An error in place of the first event is told by its status.
+            self._events = source.parser.events if source.began else 0
+        try:
+            super()._settle(error)
+        finally:
+            self._source = None  # it leads back here: a cycle
 
     def _delivered(self) -> tuple[int, int]:
-        # An error in place of the first event is told by its status.
-        events = self._source.parser.events if self._source and self._source.began else 0
-        return events, self._reply.bytes_sent
+        return self._events, self._reply.bytes_sent
 
     def fields(self) -> bytes:
         """Return the fields of the answer's head; to be asked for when it is written."""

@@ -112,6 +112,9 @@ class View:
         if self._live.log.tail > self.cursor or self._live.log.closed:
             self.wake()
 
+    def ready(self) -> None:
+        """Have an outlet from now on, if at all: the first entry is about to come."""
+
     def wake(self) -> None:
         """Take what is new in the log, and its end."""
         if not self._attached:
@@ -217,6 +220,11 @@ class StreamView(View):
             (self._body or self._start()).write(b"retry: %d\n\n" % random.randrange(*COMEBACK))
             self._reply.end(b"")
             self.leave()
+
+    def ready(self) -> None:
+        """Have an outlet from now on, if at all: the first entry is about to come."""
+        if self._body is None and self._style is not None and not self._reply.paused:
+            self._start()
 
     def _start(self) -> Outlet:
         """Write the head of the answer, with the first piece."""
