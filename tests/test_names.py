@@ -1,0 +1,15 @@
+from itertools import islice
+
+from gateway.names import EPOCH_LENGTH, ID_LENGTH, names
+
+
+def test_names_are_of_base32_and_no_two_are_alike():
+    drawn = list(islice(names(), 1000))
+
+    ids, epochs = zip(*drawn, strict=True)
+    assert len(set(ids)) == len(set(epochs)) == 1000
+    assert {len(id) for id in ids} == {len("gen_") + ID_LENGTH}
+    assert {len(epoch) for epoch in epochs} == {EPOCH_LENGTH}
+    assert all(id.startswith("gen_") for id in ids)
+    said = "".join(id.removeprefix("gen_") for id in ids) + "".join(epochs)
+    assert set(said) == set("abcdefghijklmnopqrstuvwxyz234567")
