@@ -52,9 +52,10 @@ class Filler(Job):
         """Take note that the asker sees no more: it has its answer, or is gone."""
         self._left = True
         reply = self._reply
-        # It leads to a connection that may be gone long before the generation ends.
-        self._reply = Left(reply.request_id, reply.status, reply.ended, reply.bytes_sent)
-        if not self._reply.ended and self._end in ("", "finished", "disconnect"):
+        if not self.live.log.closed:
+            # It leads to a connection that may be gone long before the generation ends.
+            self._reply = Left(reply.request_id, reply.status, reply.ended, reply.bytes_sent)
+        if not reply.ended and self._end in ("", "finished", "disconnect"):
             # It is gone: the generation goes on without it, or not, or it was too slow for the end.
             self._desk.metrics.disconnect(self.stage.value)
             self._end = self._end and "disconnect"
@@ -86,7 +87,8 @@ class Filler(Job):
     def _close(self, state: State, reason: str, fault: GatewayError | None = None) -> None:
         self._end = self._end or reason
         if not self.live.log.closed:
-            self._say_last(state, fault)
+            if state is not State.FINISHED:
+                self._say_last(state, fault)
             self.live.close(state, reason, fault)
 
     def _say_last(self, state: State, fault: GatewayError | None) -> None:
@@ -102,7 +104,8 @@ class Filler(Job):
 
     def _account(self) -> None:
         """Count and log once both are over: the provider's part, and the client's."""
-        self._close(State.CANCELLED, "disconnect")  # unless it is closed already
+        if not self.live.log.closed:
+            self._close(State.CANCELLED, "disconnect")
         self._settled = True
         if self._left:
             super()._account()

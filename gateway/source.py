@@ -125,7 +125,8 @@ class Source(Tap):
             self._begin(now)
             self.publish(batch)
             self.flowing = self._live.log.pace is None
-        self._note(now)
+        if not self.flowing:
+            self._note(now)
 
     def _note(self, now: float) -> None:
         log = self._live.log
@@ -140,7 +141,7 @@ class Source(Tap):
 
     def _interpret(self, translation: Translation, batch: Batch | None, now: float) -> None:
         """Let the readers have a batch in the client's dialect."""
-        batch = self._translated(batch)
+        batch = self._translated(translation, batch)
         if batch is not None:
             self._begin(now)
             self.deliver(batch)
@@ -152,30 +153,21 @@ class Source(Tap):
         if translation.fault is not None:
             self._break(translation.fault)
 
-    def _translated(self, batch: Batch | None, *, ends: bool = False) -> Batch | None:
+    def _translated(
+        self, translation: Translation, batch: Batch | None, *, ends: bool = False
+    ) -> Batch | None:
         """Return what a batch of the provider's comes to in the client's dialect."""
-        if self._translation is None:
-            return batch
-        blocks = self._translation.blocks(batch.data) if batch is not None else []
-        blocks += self._translation.end() if ends else []
+        blocks = translation.blocks(batch.data) if batch is not None else []
+        blocks += translation.end() if ends else []
         return Batch(b"".join(blocks), self._live.log.tail + 1, len(blocks)) if blocks else None
 
     def _judge(self, batch: Batch | None, now: float) -> None:
         """Act on the end of the events, of the body, or of our trust in them."""
-        parser, log = self.parser, self._live.log
-        # An error as the first event is not published: it gets its true status instead.
-        if batch is not None and parser.error is not None:
-            data = self.of.provider.redacted(batch.data)
-            batch = Batch(data, batch.first, batch.count) if parser.error_at != 1 else None
-        if not log.closed:
-            batch = self._translated(batch, ends=parser.done and bool(parser.finish))
-        if batch is not None:
-            self._begin(now)
-            log.append(batch)
-            self._note(now)
-        if not log.closed and not self.outcome.done():
-            self._conclude(now)  # closing wakes the readers: last entries and end go as one
-        exchange = self.of.exchange
+        if not self._live.log.closed:
+            self._take_last(batch, now)
+            if not self.outcome.done():
+                self._conclude(now)  # closing wakes the readers: last entries and end go as one
+        parser, exchange = self.parser, self.of.exchange
         if self.outcome.done():
             exchange.clean = False  # bytes after the end, or an end that was not good
         elif parser.ended or parser.fault is not None or parser.error is not None:
@@ -184,13 +176,27 @@ class Source(Tap):
         elif self._tail is None:
             self._tail = self._desk.loop.call_later(TAIL_TIMEOUT, self._end)
 
+    def _take_last(self, batch: Batch | None, now: float) -> None:
+        """Append the last entries; whoever closes the log wakes its readers."""
+        parser = self.parser
+        # An error as the first event is not published: it gets its true status instead.
+        if batch is not None and parser.error is not None:
+            data = self.of.provider.redacted(batch.data)
+            batch = Batch(data, batch.first, batch.count) if parser.error_at != 1 else None
+        translation = self._translation
+        if translation is not None:
+            ends = parser.done and bool(parser.finish)
+            batch = self._translated(translation, batch, ends=ends)
+        if batch is not None:
+            self._begin(now)
+            self._live.log.append(batch)
+            self._note(now)
+        if translation is not None:
+            self._check(translation)
+
     def _conclude(self, now: float) -> None:
         """End the generation as the stream's last event deserves."""
         parser, fault = self.parser, self.parser.fault
-        if self._translation is not None:
-            self._check(self._translation)
-        if self.outcome.done():
-            return
         if parser.error is not None:
             self._refuse(self.of.provider.redacted_error(parser.error))
         elif parser.done and parser.finish:

@@ -3,6 +3,7 @@
 What its provider says comes from a `source`.
 """
 
+import re
 from collections.abc import Awaitable
 
 import msgspec
@@ -26,6 +27,10 @@ from gateway.order import Order, Receipt
 from gateway.pace import Pace
 from gateway.source import Source
 from gateway.tries import Try
+
+
+# The content type of a stream, with whatever parameters.
+EVENTS = re.compile(rb"[ \t]*text/event-stream[ \t]*(;|\Z)", re.IGNORECASE)
 
 
 class Stream(Filler):
@@ -78,22 +83,17 @@ class Stream(Filler):
     # Inside.
 
     def _receive(self, one: Try, head: ResponseHead) -> Awaitable[None]:
-        media = head.get(b"content-type").partition(b";")[0].strip().lower()
-        if media != b"text/event-stream":
+        if not EVENTS.match(head.get(b"content-type")):
             raise UpstreamProtocolError("the upstream did not answer with events", kind="media")
-        source = self._source = self._source_of(one, head)
-        one.exchange.deliver(source)
-        return source.outcome
-
-    def _source_of(self, one: Try, head: ResponseHead) -> Source:
         translation = None
         if self._translates(one):
             translation = Translation(one.provider.dialect, self._dialect, self._heading)
         # Whoever translates is told of usage, and tells who wants it.
         strip = not self._wants_usage and translation is None
-        return Source(
-            self._desk, self, one, head, strip_usage=strip, translation=translation
-        )
+        source = Source(self._desk, self, one, head, strip_usage=strip, translation=translation)
+        self._source = source
+        one.exchange.deliver(source)
+        return source.outcome
 
     async def _renew(self, delay: float) -> None:
         self._source = None
@@ -153,13 +153,13 @@ class Stream(Filler):
 
     def fields(self) -> bytes:
         """Return the fields of the answer's head; to be asked for when it is written."""
+        desk, one, log = self._desk, self._try, self.live.log
         if self._first:
-            added = self._desk.clock() - self._first
-            self._try.overhead = (self._try.overhead or 0.0) + added
-            self._desk.metrics.overhead_first.observe(added)
-        if self.live.log.fault is not None:
-            return self._answer_fields()
-        location = b"location: /v1/stream/" + self.live.log.id.encode() + b"\r\n"
-        fields = location + self._answer_fields()
-        self._try.fields = b""  # a stream lives for minutes
-        return fields
+            added = desk.clock() - self._first
+            one.overhead = (one.overhead or 0.0) + added
+            desk.metrics.overhead_first.observe(added)
+        fields = self._answer_fields()
+        if log.fault is not None:
+            return fields
+        one.fields = b""  # a stream lives for minutes
+        return b"location: /v1/stream/%b\r\n%b" % (log.id.encode(), fields)

@@ -15,6 +15,8 @@ from gateway.views.view import HEARTBEAT, SSE_FIELDS, TYPE, StreamView
 # Seconds of silence before the first heartbeat: it commits the 200, and a failure
 # that comes sooner keeps its own status.
 FIRST_HEARTBEAT = 10.0
+# After these ends SDKs are told that it is one.
+COMPLETE = (State.FINISHED, State.CANCELLED)
 
 
 class SseView(StreamView):
@@ -61,14 +63,13 @@ class SseView(StreamView):
         log = self._live.log
         if log.fault is not None and log.tail == 1 and self.outlet is None:
             # Nothing but the error was ever said, and no 200 either.
-            self._advance(portion.end)
             self._reply.error(log.fault, fields=self._more())
         else:
             super()._finish(portion)
 
     def _ending(self) -> bytes:
         log = self._live.log
-        if log.state is not State.FINISHED and log.state is not State.CANCELLED:
+        if log.state not in COMPLETE:
             return b""
         done = self._dialect.done
         if self._style == RAW or not done:

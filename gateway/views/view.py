@@ -109,7 +109,8 @@ class View:
         self._attached = True
         self._desk.metrics.stream_started(self.transport)
         self._live.follow(self)
-        if self._live.log.tail > self.cursor or self._live.log.closed:
+        log = self._live.log
+        if log.tail > self._cursor or log.closed:
             self.wake()
 
     def ready(self) -> None:
@@ -252,6 +253,8 @@ class StreamView(View):
         self._advance(portion.end)
 
     def _framed(self, portion: Portion) -> bytes:
+        if not portion.batches:
+            return b""
         assert self._style is not None
         epoch = self._live.log.epoch.encode()
         return b"".join([batch.framed(self._style, epoch) for batch in portion.batches])
@@ -259,9 +262,7 @@ class StreamView(View):
     def _finish(self, portion: Portion) -> None:
         if self._body is None:
             self._start()
-        rest = self._framed(portion) + self._ending()
-        self._advance(portion.end)
-        self._reply.end(rest)
+        self._reply.end(self._framed(portion) + self._ending())
 
     def _ending(self) -> bytes:
         """Return what says that the log is closed."""
