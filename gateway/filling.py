@@ -84,11 +84,15 @@ class Filler(Job):
         log = self.live.log
         log.fields, log.dropped = self._try.provider.named, self.dropped or log.dropped
 
+    def finished(self) -> None:
+        """Close the log: all was said."""
+        self._end = self._end or "finished"
+        self.live.close(State.FINISHED, "finished")
+
     def _close(self, state: State, reason: str, fault: GatewayError | None = None) -> None:
         self._end = self._end or reason
         if not self.live.log.closed:
-            if state is not State.FINISHED:
-                self._say_last(state, fault)
+            self._say_last(state, fault)
             self.live.close(state, reason, fault)
 
     def _say_last(self, state: State, fault: GatewayError | None) -> None:

@@ -69,10 +69,6 @@ class Stream(Filler):
             self._tell()
         source.of.target.metrics.ttft.observe(now - self._received)
 
-    def finished(self) -> None:
-        """Close the log: all was said."""
-        self._close(State.FINISHED, "finished")
-
     def refused(self, one: Try, error: UpstreamRefused) -> None:
         """Close the log behind the provider's own error, which stands in it."""
         self._error = error.message

@@ -28,7 +28,7 @@ class SseView(StreamView):
 
     transport = "sse"
 
-    __slots__ = ("_dialect", "_more")
+    __slots__ = ("_dialect", "_more", "detaches")
 
     def __init__(
         self,

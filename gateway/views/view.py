@@ -78,8 +78,9 @@ class View:
     """One client's sight of a log, whatever it is sent over."""
 
     transport: ClassVar[str]  # a label
+    detaches = True  # its client may come back, so the log waits for it
 
-    __slots__ = ("_attached", "_cursor", "_desk", "_left", "_live", "detaches", "outlet", "subject")
+    __slots__ = ("_attached", "_cursor", "_desk", "_left", "_live", "outlet", "subject")
 
     def __init__(
         self,
@@ -92,7 +93,6 @@ class View:
     ) -> None:
         self.outlet: Outlet | None = None  # where batches go as they come, once it is open
         self.subject = subject  # who sees: entries of a channel may be for some only
-        self.detaches = True  # its client may come back, so the log waits for it
         self._live = live
         self._desk = desk
         self._cursor = cursor  # of the last entry taken, while there is no outlet
@@ -229,13 +229,14 @@ class StreamView(View):
 
     def _start(self) -> Outlet:
         """Write the head of the answer, with the first piece."""
-        epoch = self._live.log.epoch.encode()
-        style = RAW if self._style is None else self._style
-        self._body = body = self._reply.start(200, self._fields(), style=style, epoch=epoch)
-        if self._style is not None:
-            body.cursor = self._cursor
-            self.outlet = body
-        return body
+        style, fields = self._style, self._fields()
+        if style is None:
+            self._body = self._reply.start(200, fields)
+        else:
+            epoch = self._live.log.epoch.encode()
+            self._body = self.outlet = self._reply.start(200, fields, style=style, epoch=epoch)
+            self.outlet.cursor = self._cursor
+        return self._body
 
     def _fields(self) -> bytes:
         raise NotImplementedError
