@@ -18,7 +18,7 @@ from gateway._sseparse import Batch
 from gateway.alarm import Alarm
 from gateway.errors import GatewayError
 from gateway.eventlog import EventLog, State, epoch_of
-from gateway.names import names
+from gateway.names import draw
 from gateway.parties import Producer, Reader
 
 
@@ -234,7 +234,7 @@ class Hub:
         self._channels: set[Live] = set()
         self._kept: OrderedDict[Live, float] = OrderedDict()  # closed ones, until when
         self._kept_bytes = 0
-        self._names = names()
+        self._names: list[tuple[str, str]] = []  # drawn, and not given yet
         self._alarm = Alarm(loop, self._look, loop.time() + LOOK)
 
     def __len__(self) -> int:
@@ -291,8 +291,11 @@ class Hub:
         return self._name()[1]
 
     def _name(self) -> tuple[str, str]:
+        """Return an id and an epoch for a new log."""
         while True:
-            name = next(self._names)
+            if not self._names:
+                self._names = draw()
+            name = self._names.pop()
             if name[1] not in self._by_epoch:
                 return name
 

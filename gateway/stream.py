@@ -42,8 +42,9 @@ class Stream(Filler):
         super().__init__(desk, order, request, reply)
         self._source: Source | None = None  # once there is a good head, until it is settled
         self._events = 0
-        self._shared = order.coalesce is not None  # others may be answered by it
-        if order.coalesce is not None and order.coalesce.pace == "original":
+        coalesce = order.coalesce
+        self._shared = coalesce is not None  # others may be answered by it
+        if coalesce is not None and coalesce.pace == "original":
             self.live.log.pace = Pace()
 
     # The producer's side, called by the hub.

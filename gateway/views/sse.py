@@ -8,8 +8,7 @@ from gateway.dialects.known import CLIENTS
 from gateway.eventlog import State
 from gateway.hub import Live
 from gateway.reply import Reply
-from gateway.views.portion import Portion
-from gateway.views.view import HEARTBEAT, SSE_FIELDS, TYPE, StreamView
+from gateway.views.view import SSE_FIELDS, TYPE, StreamView
 
 
 # Seconds of silence before the first heartbeat: it commits the 200, and a failure
@@ -27,6 +26,7 @@ class SseView(StreamView):
     """
 
     transport = "sse"
+    first_silence = FIRST_HEARTBEAT
 
     __slots__ = ("_dialect", "_more", "detaches")
 
@@ -56,16 +56,12 @@ class SseView(StreamView):
     def _heartbeat(self) -> bytes:
         return self._dialect.heartbeat if self._style == RAW else super()._heartbeat()
 
-    def _silence(self) -> float:
-        return FIRST_HEARTBEAT if self.outlet is None else HEARTBEAT
-
-    def _finish(self, portion: Portion) -> None:
+    def _refused(self) -> bool:
         log = self._live.log
-        if log.fault is not None and log.tail == 1 and self.outlet is None:
-            # Nothing but the error was ever said, and no 200 either.
-            self._reply.error(log.fault, fields=self._more())
-        else:
-            super()._finish(portion)
+        if log.fault is None or log.tail != 1:
+            return False
+        self._reply.error(log.fault, fields=self._more())
+        return True
 
     def _ending(self) -> bytes:
         log = self._live.log

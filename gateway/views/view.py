@@ -187,6 +187,9 @@ class StreamView(View):
     outlet.  With none, it is woken for each and frames it itself.
     """
 
+    # Seconds without a word after which the first heartbeat is due, and with it the head.
+    first_silence: ClassVar[float] = HEARTBEAT
+
     __slots__ = ("_alarm", "_beat", "_body", "_reply", "_style")
 
     def __init__(
@@ -204,8 +207,9 @@ class StreamView(View):
         self._reply = reply
         self._style = style
         self._body: Outlet | None = None  # of the answer, once it has begun
-        self._beat = desk.loop.time()  # when we last wrote of our own accord, or began
-        self._alarm = Alarm(desk.loop, self._ring, self._beat + self._silence())
+        loop = desk.loop
+        self._beat = now = loop.time()  # when we last wrote of our own accord, or began
+        self._alarm = Alarm(loop, self._ring, now + self.first_silence)
         reply.on_gone = self.leave
         reply.on_writable = self.wake
 
@@ -262,8 +266,14 @@ class StreamView(View):
 
     def _finish(self, portion: Portion) -> None:
         if self._body is None:
+            if self._refused():
+                return
             self._start()
         self._reply.end(self._framed(portion) + self._ending())
+
+    def _refused(self) -> bool:
+        """Answer with a status, if the log has nothing but an error; say whether it was so."""
+        return False
 
     def _ending(self) -> bytes:
         """Return what says that the log is closed."""
@@ -272,14 +282,11 @@ class StreamView(View):
     def _heartbeat(self) -> bytes:
         return b":\n"  # no blank line: that would erase a client's last id (facts §2.7)
 
-    def _silence(self) -> float:
-        """Return the seconds without a word after which a heartbeat is due."""
-        return HEARTBEAT
-
     def _ring(self, now: float) -> float:
         """Write a heartbeat after a silence."""
         # Asked here and not noted for each event: the log's last entry is what we wrote last.
-        due = max(self._beat, self._live.last) + self._silence()
+        silence = self.first_silence if self._body is None else HEARTBEAT
+        due = max(self._beat, self._live.last) + silence
         if now < due:
             return due
         if not self._reply.paused:
