@@ -130,6 +130,14 @@ class Reader(asyncio.Protocol):
         self._side.behind = True
 
 
+class Flow(Tap):
+    """Events of a provider on their short way."""
+
+    def __init__(self, log: EventLog, readers: list[Reader], pump: Callable[[], None]) -> None:
+        super().__init__(EventParser(CHUNKED), log, readers, ROOM, time.monotonic)
+        self.pump = pump
+
+
 class Side:
     """The serving side: a log with its readers."""
 
@@ -176,16 +184,7 @@ class Side:
         if self._style == "transport":
             writes = [reader.transport.write for reader in self.readers]
             return lambda: [write(piece) for write in writes] and None
-        tap = Tap(
-            EventParser(CHUNKED),
-            self._log,
-            self.readers,
-            room=ROOM,
-            clock=time.monotonic,
-            attend=lambda batch, now: None,
-            pump=self._pump,
-            lost=lambda error: None,
-        )
+        tap = Flow(self._log, self.readers, self._pump)
         tap.flowing = True
         return lambda: tap.data(piece)
 

@@ -50,6 +50,18 @@ class Reader:
         self.outlet = Outlet(len, b"", True)
 
 
+class Translating(Tap):
+    """Lets through what is translated, as `source.Source` does."""
+
+    log: Entries
+    translation: Translation | None
+
+    def attend(self, batch: Batch | None, now: float) -> None:
+        if batch is not None and self.translation is not None:
+            blocks = self.translation.blocks(batch.data)
+            self.deliver(Batch(b"".join(blocks), self.log.tail + 1, len(blocks)))
+
+
 def _translation(theirs: str, ours: str) -> Translation:
     return Translation(UPSTREAMS[theirs], CLIENTS[ours], HEADING)
 
@@ -60,15 +72,8 @@ def relay(theirs: str, event: bytes, ours: str) -> Entries:
     translation = _translation(theirs, ours) if ours != theirs else None
     log, reader = Entries(), Reader()
 
-    def attend(batch: Batch | None, now: float) -> None:
-        if batch is not None and translation is not None:
-            blocks = translation.blocks(batch.data)
-            tap.deliver(Batch(b"".join(blocks), log.tail + 1, len(blocks)))
-
-    tap = Tap(
-        parser, log, [reader],
-        room=1 << 30, clock=float, attend=attend, pump=float, lost=print,
-    )  # fmt: skip
+    tap = Translating(parser, log, [reader], 1 << 30, float)
+    tap.log, tap.translation = log, translation
     tap.flowing = translation is None
     data = chunk(event)
     for _ in range(EVENTS):

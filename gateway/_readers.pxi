@@ -146,49 +146,37 @@ cdef class Outlet:
         return 1
 
 
-@final
 cdef class Tap:
     """The short way of an event: what an upstream sent goes to the log and to each reader.
 
     Only while it is `flowing`, and nothing is to be decided: a batch is appended to `log`
     and written through the `outlet` of each reader, without a step of Python.  All else
-    is handed on: to `attend(batch, now)` before it flows and when the parser wants
-    attention; to `pump()` when a reader was left behind or the log holds more than `room`
-    bytes.  `clock` is read twice for each delivery; `lost` is what the sink of an
-    upstream's connection must have besides `data`.
+    is for a subclass: `attend(batch, now)` before it flows and when the parser wants
+    attention; `pump()` when a reader was left behind or the log holds more than `room`
+    bytes.  `clock` is read twice for each delivery.
     """
 
     cdef:
         public bint flowing
-        readonly object lost
-        EventParser _parser
+        readonly EventParser parser
         Entries _log
         list _readers               # the hub's own, so that it is always as it stands
         Py_ssize_t _room
         object _clock
-        object _attend
-        object _pump
 
     def __init__(
         self,
         EventParser parser not None,
         Entries log not None,
         list readers not None,
-        *,
         Py_ssize_t room,
         clock,
-        attend,
-        pump,
-        lost,
     ):
-        self._parser = parser
+        self.parser = parser
         self._log = log
         self._readers = readers
         self._room = room
         self._clock = clock
-        self._attend = attend
-        self._pump = pump
-        self.lost = lost
 
     def data(self, bytes data not None):
         """Take what the upstream sent."""
@@ -198,16 +186,25 @@ cdef class Tap:
         """Append a batch and write it to each reader, as is done with what flows."""
         self._deliver(batch)
 
+    def publish(self, Batch batch not None):
+        """Do the same with a batch whose delay is measured elsewhere."""
+        self._publish(batch)
+
     cdef int _data(self, bytes data) except -1:
         now = self._clock()
-        batch = self._parser.feed(data, now)
-        if not self.flowing or self._parser.attention:
-            self._attend(batch, now)
+        batch = self.parser.feed(data, now)
+        if not self.flowing or self.parser.attention:
+            self.attend(batch, now)
         elif batch is not None:
             self._deliver(batch)
         return 0
 
     cdef int _deliver(self, Batch batch) except -1:
+        self._publish(batch)
+        self.parser.sent(self._clock())
+        return 0
+
+    cdef int _publish(self, Batch batch) except -1:
         cdef bint behind = False
         self._log._append(batch)
         for reader in self._readers:
@@ -215,8 +212,7 @@ cdef class Tap:
             if outlet is None or not (<Outlet>outlet)._offer(batch):
                 behind = True
         if behind or self._log.held > self._room:
-            self._pump()
-        self._parser.sent(self._clock())
+            self.pump()
         return 0
 
 
@@ -232,7 +228,7 @@ cdef class Intake:
     def data_received(self, bytes data not None):
         """Take what the socket gave, as asyncio.Protocol says."""
         sink = self.sink  # held here: it may be replaced while it takes this
-        if type(sink) is Tap:
+        if isinstance(sink, Tap):
             (<Tap>sink)._data(data)
         elif sink is not None:
             sink.data(data)

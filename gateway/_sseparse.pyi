@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol, Self, final
 from typing_extensions import disjoint_base
 
 from gateway.chat import Event, Usage
-from gateway.errors import GatewayError, UpstreamProtocolError
+from gateway.errors import UpstreamProtocolError
 
 CHUNKED: Final[int]
 UNTIL_CLOSE: Final[int]
@@ -113,24 +113,21 @@ class _Reader(Protocol):
     @property
     def outlet(self) -> Outlet | None: ...
 
-@final
+@disjoint_base
 class Tap:
     flowing: bool
-    lost: Final[Callable[[GatewayError | None], None]]
+    parser: Final[EventParser]
     def __init__(
         self,
         parser: EventParser,
         log: Entries,
         readers: Sequence[_Reader],
-        *,
         room: int,
         clock: Callable[[], float],
-        attend: Callable[[Batch | None, float], None],
-        pump: Callable[[], None],
-        lost: Callable[[GatewayError | None], None],
     ) -> None: ...
     def data(self, data: bytes) -> None: ...
     def deliver(self, batch: Batch) -> None: ...
+    def publish(self, batch: Batch) -> None: ...
 
 @disjoint_base
 class Intake:

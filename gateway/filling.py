@@ -52,9 +52,10 @@ class Filler(Job):
         """Take note that the asker sees no more: it has its answer, or is gone."""
         self._left = True
         reply = self._reply
-        # It leads to a connection that may be gone long before the generation ends.
-        self._reply = Left(reply.request_id, reply.status, reply.ended, reply.bytes_sent)
-        if not self._reply.ended and self._end in ("", "finished", "disconnect"):
+        if not self.live.log.closed:
+            # It leads to a connection that may be gone long before the generation ends.
+            self._reply = Left(reply.request_id, reply.status, reply.ended, reply.bytes_sent)
+        if not reply.ended and self._end in ("", "finished", "disconnect"):
             # It is gone: the generation goes on without it, or not, or it was too slow for the end.
             self._desk.metrics.disconnect(self.stage.value)
             self._end = self._end and "disconnect"
@@ -83,6 +84,11 @@ class Filler(Job):
         log = self.live.log
         log.fields, log.dropped = self._try.provider.named, self.dropped or log.dropped
 
+    def finished(self) -> None:
+        """Close the log: all was said."""
+        self._end = self._end or "finished"
+        self.live.close(State.FINISHED, "finished")
+
     def _close(self, state: State, reason: str, fault: GatewayError | None = None) -> None:
         self._end = self._end or reason
         if not self.live.log.closed:
@@ -102,7 +108,8 @@ class Filler(Job):
 
     def _account(self) -> None:
         """Count and log once both are over: the provider's part, and the client's."""
-        self._close(State.CANCELLED, "disconnect")  # unless it is closed already
+        if not self.live.log.closed:
+            self._close(State.CANCELLED, "disconnect")
         self._settled = True
         if self._left:
             super()._account()

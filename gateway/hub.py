@@ -10,16 +10,16 @@ time is over.
 """
 
 import asyncio
-import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Protocol
 
-from gateway._sseparse import Batch, Outlet
+from gateway._sseparse import Batch
 from gateway.alarm import Alarm
 from gateway.errors import GatewayError
 from gateway.eventlog import EventLog, State, epoch_of
+from gateway.names import draw
+from gateway.parties import Producer, Reader
 
 
 # Bytes of one log: hours of text.  Above it the oldest entries go, as far as all its readers
@@ -35,57 +35,6 @@ ALL_LOGS = 512 * 1024 * 1024
 RETAIN = 300.0
 # Seconds between two looks at the size of all logs; in one second no network fills a machine.
 LOOK = 1.0
-
-# Ids of generations begin so.
-GENERATION = "gen_"
-# Characters of base32, 5 bits each, of an id that nobody can guess: without callers' keys
-# whoever knows it may read the log.
-ID_LENGTH = 20
-# … and of an epoch (wire-api §2).
-EPOCH_LENGTH = 8
-_BASE32 = bytes(b"abcdefghijklmnopqrstuvwxyz234567"[byte & 31] for byte in range(256))
-
-
-class Reader(Protocol):
-    """What the hub asks of a reader."""
-
-    @property
-    def cursor(self) -> int:
-        """Number of the last entry it has taken."""
-
-    @property
-    def outlet(self) -> Outlet | None:
-        """Where batches may be written as they come; None: it must be woken."""
-
-    @property
-    def detaches(self) -> bool:
-        """Whether it is of a kind that comes back: then its log waits a while for it."""
-
-    def wake(self) -> None:
-        """Take what is new: entries, or the end."""
-
-    def retire(self) -> None:
-        """Leave now, of a log without an end: its client is to come back to another process."""
-
-    def cut(self) -> None:
-        """Break off without an end, and leave: who comes back learns what became of the log."""
-
-
-class Producer(Protocol):
-    """What the hub asks of the relay that fills a log."""
-
-    @property
-    def last(self) -> float:
-        """When its last entry came, 0 before the first."""
-
-    def pause(self) -> None:
-        """Stop reading the upstream."""
-
-    def resume(self) -> None:
-        """Go on reading the upstream."""
-
-    def cancel(self, reason: str) -> None:
-        """End the generation now, and close its log."""
 
 
 class Live:
@@ -120,6 +69,14 @@ class Live:
         """When the last entry came, 0 before the first."""
         return self.producer.last if self.producer is not None else 0.0
 
+    def ready(self) -> None:
+        """Let every reader be ready for the first entry."""
+        for reader in tuple(self.readers):
+            try:
+                reader.ready()
+            except Exception as error:
+                self._broken(reader, error)
+
     def publish(self, batch: Batch) -> None:
         """Append a batch and wake every reader; `_sseparse.Tap` is the short way of this."""
         self.log.append(batch)
@@ -135,13 +92,15 @@ class Live:
 
     def close(self, state: State, reason: str, fault: GatewayError | None = None) -> None:
         """Close the log, once, and let every reader see its end."""
-        if self.log.close(state, reason, fault):
+        if not self.log.close(state, reason, fault):
+            return
+        if self._alarm is not None:
             self._stop_waiting()
-            if self.on_closed is not None:
-                self.on_closed(self)
-            for reader in tuple(self.readers):  # a reader leaves when it has seen the end
-                self._wake(reader)
-            self._hub.closed(self)
+        if self.on_closed is not None:
+            self.on_closed(self)
+        for reader in tuple(self.readers):  # a reader leaves when it has seen the end
+            self._wake(reader)
+        self._hub.closed(self)
 
     def drop(self, reason: str) -> None:
         """Take the log away: a reader that is told of an end would believe it had it all."""
@@ -160,12 +119,15 @@ class Live:
         return over
 
     def _wake(self, reader: Reader) -> None:
-        """Wake a reader; a defect in one must not end the generation for all the others."""
         try:
             reader.wake()
         except Exception as error:
-            self._hub.on_crash(error)
-            reader.cut()
+            self._broken(reader, error)
+
+    def _broken(self, reader: Reader, error: Exception) -> None:
+        """Cut a reader; a defect in one must not end the generation for all the others."""
+        self._hub.on_crash(error)
+        reader.cut()
 
     def follow(self, reader: Reader) -> None:
         """Add a reader; it is woken from now on."""
@@ -177,11 +139,13 @@ class Live:
 
     def leave(self, reader: Reader) -> None:
         """Remove a reader; an open log without one goes on only as long as it may."""
-        if reader not in self.readers:
+        readers = self.readers
+        if reader not in readers:
             return
-        self.readers.remove(reader)
-        self.log.touch(self._hub.wall())
-        if self.readers:
+        readers.remove(reader)
+        if self.producer is None:
+            self.log.touch(self._hub.wall())
+        if readers:
             self.advanced()  # it may be the slow one, for which the producer was paused
         elif self.producer is not None and not self.log.closed:
             self._wait(self.producer)
@@ -270,7 +234,7 @@ class Hub:
         self._channels: set[Live] = set()
         self._kept: OrderedDict[Live, float] = OrderedDict()  # closed ones, until when
         self._kept_bytes = 0
-        self._entropy = ""  # asked of the kernel for many ids at once
+        self._names: list[tuple[str, str]] = []  # drawn, and not given yet
         self._alarm = Alarm(loop, self._look, loop.time() + LOOK)
 
     def __len__(self) -> int:
@@ -287,17 +251,19 @@ class Hub:
         kind: type[EventLog] = EventLog,
     ) -> Live:
         """Create an empty log for `producer` to fill, under an id nobody can guess."""
-        id, epoch = self.id(), self.epoch()
+        id, epoch = self._name()
         log = kind(id, epoch, subject=subject, dialect=dialect)
         return self.add(Live(log, self, producer, grace=grace, patience=patience))
 
     def add(self, live: Live) -> Live:
         """Take a log in; another of its id must have been forgotten before."""
-        self._live[live.log.id] = self._by_epoch[live.log.epoch] = live
+        if not self._live:
+            self._alarm.sooner(self.loop.time() + LOOK)
+        log = live.log
+        self._live[log.id] = self._by_epoch[log.epoch] = live
         self._open.add(live)
         if live.producer is None:
             self._channels.add(live)
-        self._alarm.sooner(self.loop.time() + LOOK)
         return live
 
     def find(self, id: str) -> Live | None:
@@ -318,14 +284,20 @@ class Hub:
 
     def id(self) -> str:
         """Return an id for a generation, which nobody can guess."""
-        return GENERATION + self._secret(ID_LENGTH)
+        return self._name()[0]
 
     def epoch(self) -> str:
         """Return an epoch that no other log has."""
+        return self._name()[1]
+
+    def _name(self) -> tuple[str, str]:
+        """Return an id and an epoch for a new log."""
         while True:
-            epoch = self._secret(EPOCH_LENGTH)
-            if epoch not in self._by_epoch:
-                return epoch
+            if not self._names:
+                self._names = draw()
+            name = self._names.pop()
+            if name[1] not in self._by_epoch:
+                return name
 
     @property
     def channels(self) -> int:
@@ -343,13 +315,14 @@ class Hub:
 
     def closed(self, live: Live) -> None:
         """Keep a log that has just closed for its time; a channel stays until it is deleted."""
-        if live.producer is None or self._live.get(live.log.id) is not live:
+        if live.producer is None or live not in self._open:
             return
+        self._open.remove(live)
         live.producer = None  # it leads to the request, the connection, and more
-        live.log.compact()
-        self._open.discard(live)
+        log = live.log
+        log.compact()
         self._kept[live] = self.loop.time() + self._retain
-        self._kept_bytes += live.log.cost + LOG_COST
+        self._kept_bytes += log.cost + LOG_COST
         while self._kept_bytes > self._max_bytes:
             self._evict()
 
@@ -395,10 +368,3 @@ class Hub:
             for live in tuple(self._open):
                 live.bound(TIGHT_CAP)
         return now + LOOK
-
-    def _secret(self, size: int) -> str:
-        if len(self._entropy) < size:
-            entropy = os.urandom((ID_LENGTH + EPOCH_LENGTH) * 256)
-            self._entropy = entropy.translate(_BASE32).decode()
-        secret, self._entropy = self._entropy[:size], self._entropy[size:]
-        return secret

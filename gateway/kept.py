@@ -25,7 +25,7 @@ class Kept(Collector, Filler):
         log.append(Batch(body, 1, 1))
         self._tell()
         if is_answer(body):
-            self._close(State.FINISHED, "finished")
+            self.finished()
         else:  # it goes to those who wait, as it came; who comes next asks anew
             self._close(State.FAILED, "upstream_error")
         if len(body) > LOG_CAP:  # who waited has it; so large a one is not kept

@@ -155,7 +155,12 @@ class Job:
         self._running = True
         error: Exception | None = None
         try:
-            while (delay := await self._round()) is not None:
+            while True:
+                try:
+                    await self._round()
+                    break
+                except GatewayError as failure:
+                    delay = self._again(failure)
                 await self._renew(delay)
         except asyncio.CancelledError:
             error = self._stopped
@@ -165,27 +170,23 @@ class Job:
             self._try.close()
         self._settle(error)
 
-    async def _round(self) -> float | None:
-        """Ask one provider; return None once all is received, or the seconds until another try."""
-        attempts = self._attempts
-        try:
-            if self._hedge_after is None or self._hedged:
-                await self.follow(self._try, attempts.begin(self._try))
-            else:
-                self._race = Race(self._desk, self._model, self)
-                entrant = self._try, attempts.begin(self._try)
-                racing = self._race.run(entrant, self._hedge_after)
-                del entrant
-                await racing
-        except GatewayError as error:
-            one = self._try
-            delay = attempts.failed(one, error, self._received)
-            if delay is None:
-                raise attempts.last_word(one, error) from None
-            if isinstance(error, UpstreamError):
-                self._desk.metrics.upstream_error(one.provider.name, error.kind)
-            return delay
-        return None
+    def _round(self) -> Awaitable[None]:
+        """Ask one provider; done once all is received."""
+        request = self._attempts.begin(self._try)
+        if self._hedge_after is None or self._hedged:
+            return self.follow(self._try, request)
+        self._race = Race(self._desk, self._model, self)
+        return self._race.run((self._try, request), self._hedge_after)
+
+    def _again(self, error: GatewayError) -> float:
+        """Return the seconds until another try, which is the next; raise if there is none."""
+        one, attempts = self._try, self._attempts
+        delay = attempts.failed(one, error, self._received)
+        if delay is None:
+            raise attempts.last_word(one, error) from None
+        if isinstance(error, UpstreamError):
+            self._desk.metrics.upstream_error(one.provider.name, error.kind)
+        return delay
 
     async def follow(self, one: Try, request: bytes) -> None:
         """Take a try to its end."""

@@ -1,11 +1,12 @@
 """What one provider says of a streamed answer, from its head to its end.
 
-    connection ── data ─► Tap: parser ── batch ─► log, and the outlet of each reader ─► client
+    connection ── data ─► Source: parser ── batch ─► log, and the outlet of each reader ─► client
                            │
-                           └─ attend: the first event, every kind of end ─► Source ─► Stream
+                           └─ attend: the first event, every kind of end ─► Stream
 
-The tap (`_sseparse.Tap`) is the hot path, compiled: it runs for every read from a
-provider.  What needs a decision comes here; so does each batch that must be translated.
+The tap (`_sseparse.Tap`), which a source is, is the hot path, compiled: it runs for every
+read from a provider.  What needs a decision comes here; so does each batch that must be
+translated.
 """
 
 import asyncio
@@ -46,13 +47,10 @@ class Story(Protocol):
         """Close the log behind the provider's own error, which stands in it."""
 
 
-class Source:
+class Source(Tap):
     """The answer of one try; `outcome` is done when the provider's part is over."""
 
-    __slots__ = (
-        "_desk", "_live", "_story", "_tail", "_translation", "began", "of", "outcome", "parser",
-        "tap",
-    )  # fmt: skip
+    __slots__ = ("_desk", "_live", "_story", "_tail", "_translation", "began", "of", "outcome")
 
     def __init__(
         self,
@@ -72,37 +70,14 @@ class Source:
         self._live = live = story.live
         self._translation = translation  # where client and provider speak different dialects
         self._tail: asyncio.TimerHandle | None = None  # the wait for the body's end
-        self.parser = of.exchange.taker = EventParser(
+        parser = of.exchange.taker = EventParser(
             head.framing,
             dialect=of.provider.dialect.parser,
             strip_usage=strip_usage,
             gaps=of.target.metrics.gaps,
             overhead=desk.metrics.overhead_event,
         )
-        self.tap: Tap | None = Tap(
-            self.parser,
-            live.log,
-            live.readers,
-            room=LOG_CAP,
-            clock=desk.clock,
-            attend=self._attend,
-            pump=live.pump,
-            lost=self._lost,
-        )
-
-    def open(self) -> "asyncio.Future[None]":
-        """Let it begin; return its outcome."""
-        if self.tap is not None:
-            self.of.exchange.deliver(self.tap)
-        return self.outcome
-
-    def close(self) -> None:
-        """Hear no more of it.  May be called twice."""
-        if self.outcome.done() and not self.outcome.cancelled():
-            self.outcome.exception()  # seen, even if who waited for it was cancelled meanwhile
-        self.tap = None  # it leads back here: a cycle
-        if self._tail is not None:
-            self._tail.cancel()
+        super().__init__(parser, live.log, live.readers, LOG_CAP, desk.clock)
 
     @property
     def usage(self) -> Usage | None:
@@ -115,118 +90,128 @@ class Source:
         """Why the answer ended, in the words of `chat`; "" if it has not said so."""
         return self.of.provider.dialect.reason(self.parser.finish or "")
 
-    # Called by the connection, through the tap.
+    # Called by the connection, and by the tap.
 
-    def _lost(self, error: GatewayError | None) -> None:
+    def lost(self, error: GatewayError | None) -> None:
         """Judge a stream whose connection is gone."""
         if error is None:
             self.parser.eof()
             self._judge(None, self._desk.clock())
         elif self._live.log.closed:
-            self._tail_out()  # all was said: only the connection is lost
-        elif not self.outcome.done():
-            self.outcome.set_exception(error)
+            self._end()  # all was said: only the connection is lost
+        else:
+            self._break(error)
 
-    def _attend(self, batch: Batch | None, now: float) -> None:
+    def attend(self, batch: Batch | None, now: float) -> None:
         """Take what the tap does not let pass: the first event, and any kind of end."""
         if self.parser.attention:
             self._judge(batch, now)
         elif self._translation is not None:
             self._interpret(self._translation, batch, now)
-        elif batch is not None and self.tap is not None:
-            self._pass_on(self.tap, batch, now)
+        elif batch is not None:
+            self._pass_on(batch, now)
 
-    def _pass_on(self, tap: Tap, batch: Batch, now: float) -> None:
+    def pump(self) -> None:
+        """Let the readers have what the tap could not write to them."""
+        self._live.pump()
+
+    # Inside.
+
+    def _pass_on(self, batch: Batch, now: float) -> None:
         """Let the readers have a batch as it came; those behind it do not come by here."""
         if self.began:  # but for a log whose pace is noted
-            tap.deliver(batch)
+            self.deliver(batch)
         else:
             self._begin(now)
-            self._live.publish(batch)
-            tap.flowing = self._live.log.pace is None
-        self._note(now)
+            self.publish(batch)
+            self.flowing = self._live.log.pace is None
+        if not self.flowing:
+            self._note(now)
 
     def _note(self, now: float) -> None:
         log = self._live.log
         if log.pace is not None:
             log.pace.note(now, log.tail, log.held)
 
-    # Inside.
-
     def _begin(self, now: float) -> None:
         if not self.began:
             self.began = True
             self._story.begins(self, now)
+            self._live.ready()
 
     def _interpret(self, translation: Translation, batch: Batch | None, now: float) -> None:
         """Let the readers have a batch in the client's dialect."""
-        batch = self._translated(batch)
-        if batch is not None and self.tap is not None:
+        batch = self._translated(translation, batch)
+        if batch is not None:
             self._begin(now)
-            self.tap.deliver(batch)
+            self.deliver(batch)
             self._note(now)
         self._check(translation)
 
     def _check(self, translation: Translation) -> None:
         """Fail the stream if it cannot be translated any further."""
-        if translation.fault is not None and not self.outcome.done():
-            self.outcome.set_exception(translation.fault)
+        if translation.fault is not None:
+            self._break(translation.fault)
 
-    def _translated(self, batch: Batch | None, *, ends: bool = False) -> Batch | None:
+    def _translated(
+        self, translation: Translation, batch: Batch | None, *, ends: bool = False
+    ) -> Batch | None:
         """Return what a batch of the provider's comes to in the client's dialect."""
-        if self._translation is None:
-            return batch
-        blocks = self._translation.blocks(batch.data) if batch is not None else []
-        blocks += self._translation.end() if ends else []
+        blocks = translation.blocks(batch.data) if batch is not None else []
+        blocks += translation.end() if ends else []
         return Batch(b"".join(blocks), self._live.log.tail + 1, len(blocks)) if blocks else None
 
     def _judge(self, batch: Batch | None, now: float) -> None:
         """Act on the end of the events, of the body, or of our trust in them."""
-        parser, log = self.parser, self._live.log
+        if not self._live.log.closed:
+            self._take_last(batch, now)
+            if not self.outcome.done():
+                self._conclude(now)  # closing wakes the readers: last entries and end go as one
+        parser, exchange = self.parser, self.of.exchange
+        if self.outcome.done():
+            exchange.clean = False  # bytes after the end, or an end that was not good
+        elif parser.ended or parser.fault is not None or parser.error is not None:
+            exchange.clean = parser.ended and not parser.surplus
+            self._end()
+        elif self._tail is None:
+            self._tail = self._desk.loop.call_later(TAIL_TIMEOUT, self._end)
+
+    def _take_last(self, batch: Batch | None, now: float) -> None:
+        """Append the last entries; whoever closes the log wakes its readers."""
+        parser = self.parser
         # An error as the first event is not published: it gets its true status instead.
         if batch is not None and parser.error is not None:
             data = self.of.provider.redacted(batch.data)
             batch = Batch(data, batch.first, batch.count) if parser.error_at != 1 else None
-        if not log.closed:
-            batch = self._translated(batch, ends=parser.done and bool(parser.finish))
+        translation = self._translation
+        if translation is not None:
+            ends = parser.done and bool(parser.finish)
+            batch = self._translated(translation, batch, ends=ends)
         if batch is not None:
             self._begin(now)
-            log.append(batch)
+            self._live.log.append(batch)
             self._note(now)
-        if not log.closed and not self.outcome.done():
-            self._conclude(now)  # closing wakes the readers: last entries and end go as one
-        exchange = self.of.exchange
-        if self.outcome.done():
-            exchange.clean = False  # bytes after the end, or an end that was not good
-            return
-        if parser.ended or parser.fault is not None or parser.error is not None:
-            exchange.clean = parser.ended and not parser.surplus
-            self.outcome.set_result(None)
-        elif self._tail is None:
-            self._tail = self._desk.loop.call_later(TAIL_TIMEOUT, self._tail_out)
+        if translation is not None:
+            self._check(translation)
 
     def _conclude(self, now: float) -> None:
         """End the generation as the stream's last event deserves."""
         parser, fault = self.parser, self.parser.fault
-        if self._translation is not None:
-            self._check(self._translation)
-        if self.outcome.done():
-            return
         if parser.error is not None:
             self._refuse(self.of.provider.redacted_error(parser.error))
         elif parser.done and parser.finish:
             self._begin(now)
             self._story.finished()
         elif fault is not None and fault.kind != StreamInterrupted.kind:
-            self.outcome.set_exception(fault)
+            self._break(fault)
         elif parser.done or parser.ended or fault is not None:
-            self.outcome.set_exception(self._truncated())
+            self._break(self._truncated())
 
     def _refuse(self, error: dict[str, object]) -> None:
         """End with the provider's own error."""
         refused = UpstreamRefused(self.of.provider.dialect.status_of(error), error)
         if self.parser.error_at == 1:
-            self.outcome.set_exception(refused)
+            self._break(refused)
         else:
             # Its event is in the log: the client needs no other.
             self._story.refused(self.of, refused)
@@ -237,6 +222,15 @@ class Source:
         kind = StreamInterrupted.kind
         return UpstreamUnavailable("the upstream's stream ended before it began", kind=kind)
 
-    def _tail_out(self) -> None:
+    def _break(self, error: GatewayError) -> None:
+        """End the provider's part with an error, unless it is over."""
+        if not self.outcome.done():
+            self.outcome.set_exception(error)
+            self.outcome.exception()  # seen, even if who waits for it is cancelled meanwhile
+
+    def _end(self) -> None:
+        """End the provider's part, unless it is over."""
+        if self._tail is not None:
+            self._tail.cancel()
         if not self.outcome.done():
             self.outcome.set_result(None)

@@ -3,6 +3,9 @@
 What its provider says comes from a `source`.
 """
 
+import re
+from collections.abc import Awaitable
+
 import msgspec
 
 from gateway._sseparse import Batch
@@ -26,16 +29,22 @@ from gateway.source import Source
 from gateway.tries import Try
 
 
+# The content type of a stream, with whatever parameters.
+EVENTS = re.compile(rb"[ \t]*text/event-stream[ \t]*(;|\Z)", re.IGNORECASE)
+
+
 class Stream(Filler):
     """The producer of a log of events."""
 
-    __slots__ = ("_shared", "_source")
+    __slots__ = ("_events", "_shared", "_source")
 
     def __init__(self, desk: Desk, order: Order, request: Request, reply: Receipt) -> None:
         super().__init__(desk, order, request, reply)
-        self._source: Source | None = None  # once there is a good head
-        self._shared = order.coalesce is not None  # others may be answered by it
-        if order.coalesce is not None and order.coalesce.pace == "original":
+        self._source: Source | None = None  # once there is a good head, until it is settled
+        self._events = 0
+        coalesce = order.coalesce
+        self._shared = coalesce is not None  # others may be answered by it
+        if coalesce is not None and coalesce.pace == "original":
             self.live.log.pace = Pace()
 
     # The producer's side, called by the hub.
@@ -61,10 +70,6 @@ class Stream(Filler):
             self._tell()
         source.of.target.metrics.ttft.observe(now - self._received)
 
-    def finished(self) -> None:
-        """Close the log: all was said."""
-        self._close(State.FINISHED, "finished")
-
     def refused(self, one: Try, error: UpstreamRefused) -> None:
         """Close the log behind the provider's own error, which stands in it."""
         self._error = error.message
@@ -74,26 +79,18 @@ class Stream(Filler):
 
     # Inside.
 
-    async def _receive(self, one: Try, head: ResponseHead) -> None:
-        media = head.get(b"content-type").partition(b";")[0].strip().lower()
-        if media != b"text/event-stream":
+    def _receive(self, one: Try, head: ResponseHead) -> Awaitable[None]:
+        if not EVENTS.match(head.get(b"content-type")):
             raise UpstreamProtocolError("the upstream did not answer with events", kind="media")
-        source = self._source = self._source_of(one, head)
-        del head  # some KB of fields; a stream lives for minutes
-        try:
-            await source.open()
-        finally:
-            source.close()
-
-    def _source_of(self, one: Try, head: ResponseHead) -> Source:
         translation = None
         if self._translates(one):
             translation = Translation(one.provider.dialect, self._dialect, self._heading)
         # Whoever translates is told of usage, and tells who wants it.
         strip = not self._wants_usage and translation is None
-        return Source(
-            self._desk, self, one, head, strip_usage=strip, translation=translation
-        )
+        source = Source(self._desk, self, one, head, strip_usage=strip, translation=translation)
+        self._source = source
+        one.exchange.deliver(source)
+        return source.outcome
 
     async def _renew(self, delay: float) -> None:
         self._source = None
@@ -138,24 +135,28 @@ class Stream(Filler):
         super()._fail(error)
 
     def _settle(self, error: Exception | None) -> None:
-        if self._source is not None:
-            self._usage = self._source.usage
-        super()._settle(error)
+        source = self._source
+        if source is not None:
+            self._usage = source.usage
+            # An error in place of the first event is told by its status.
+            self._events = source.parser.events if source.began else 0
+        try:
+            super()._settle(error)
+        finally:
+            self._source = None  # it leads back here: a cycle
 
     def _delivered(self) -> tuple[int, int]:
-        # An error in place of the first event is told by its status.
-        events = self._source.parser.events if self._source and self._source.began else 0
-        return events, self._reply.bytes_sent
+        return self._events, self._reply.bytes_sent
 
     def fields(self) -> bytes:
         """Return the fields of the answer's head; to be asked for when it is written."""
+        desk, one, log = self._desk, self._try, self.live.log
         if self._first:
-            added = self._desk.clock() - self._first
-            self._try.overhead = (self._try.overhead or 0.0) + added
-            self._desk.metrics.overhead_first.observe(added)
-        if self.live.log.fault is not None:
-            return self._answer_fields()
-        location = b"location: /v1/stream/" + self.live.log.id.encode() + b"\r\n"
-        fields = location + self._answer_fields()
-        self._try.fields = b""  # a stream lives for minutes
-        return fields
+            added = desk.clock() - self._first
+            one.overhead = (one.overhead or 0.0) + added
+            desk.metrics.overhead_first.observe(added)
+        fields = self._answer_fields()
+        if log.fault is not None:
+            return fields
+        one.fields = b""  # a stream lives for minutes
+        return b"location: /v1/stream/%b\r\n%b" % (log.id.encode(), fields)

@@ -28,7 +28,8 @@ from gateway.errors import (
 from gateway.eventlog import NOW, EventLog
 from gateway.guard import RequestHead
 from gateway.host import MAX_UNWANTED
-from gateway.hub import GENERATION, Live
+from gateway.hub import Live
+from gateway.names import GENERATION
 from gateway.reply import field
 from gateway.settings import Channel as Settings
 from gateway.settings import Config

@@ -6,14 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway._sseparse import CHUNKED, Batch, EventParser, Tap
+from gateway._sseparse import CHUNKED, Batch, EventParser
 from gateway.dialects import openai
 from gateway.dialects.calls import Heading
 from gateway.errors import StreamInterrupted
 from gateway.eventlog import START, State
-from gateway.hub import LOG_CAP
 from gateway.views import portion
-from tests.view_scenes import ViewScene
+from tests.view_scenes import FakeTap, ViewScene
 from tests.walkers import WAYS, HttpVisit, SocketVisit, Walker, text_of, value_of
 
 
@@ -29,10 +28,9 @@ class Generation(ViewScene):
         self.live.producer = self
         self._unsaid = wire
         self._parser = EventParser(CHUNKED)
-        self._tap = Tap(
-            self._parser, self.live.log, self.live.readers, room=LOG_CAP, clock=self.loop.time,
-            attend=self._attend, pump=self.live.pump, lost=self._attend,
-        )  # fmt: skip
+        self._tap = FakeTap(
+            self._parser, self.live, self.loop.time, attend=self._attend
+        )
 
     def say(self, size: int) -> None:
         """Let so many bytes arrive from the provider; after the last it is cut."""

@@ -1,13 +1,16 @@
 """A streamed generation: what holds it up, what ends it, and what becomes of its connection."""
 
 import asyncio
+import gc
 import tracemalloc
+from collections.abc import Iterator
 
 import orjson
 import pytest
 
 from gateway.hub import LOG_CAP
-from gateway.source import TAIL_TIMEOUT
+from gateway.source import TAIL_TIMEOUT, Source
+from gateway.stream import Stream
 from tests.fakes import until, wind_by_hand
 from tests.scripted import CHUNKED, DONE, FINISH, LAST, TEXT, Scripted, chunk
 from tests.stand import Answer, Client, Stand, chat
@@ -182,13 +185,31 @@ async def test_bytes_that_come_before_the_job_has_woken_cost_the_connection_too(
         await client.head()
         await client.chunk()
         (job,) = stand.server.desk.jobs
-        job._source.tap.data(chunk(FINISH + DONE) + LAST)
-        job._source.tap.data(b"HTTP/1.1 200 OK\r\n")
+        job._source.data(chunk(FINISH + DONE) + LAST)
+        job._source.data(b"HTTP/1.1 200 OK\r\n")
         await stand.server.desk.jobs.empty()
         left = idle(stand)
         await client.close()
 
     assert left == 0
+
+
+async def test_a_stream_that_is_over_leaves_no_cycle():
+    async with Stand() as stand:
+        client = await stand.open()
+        gc.collect()
+        gc.disable()
+        try:
+            await client.chat()
+            await stand.server.desk.jobs.empty()
+            await until(lambda: not any(alive()))
+        finally:
+            gc.enable()
+        await client.close()
+
+
+def alive() -> Iterator[bool]:
+    return (isinstance(one, Stream | Source) for one in gc.get_objects())
 
 
 ENDLESS = {

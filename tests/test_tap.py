@@ -33,26 +33,18 @@ class FakeReader:
         self.outlet: Outlet | None = Outlet(self.puts.append, b"", chunked, style, EPOCH)
 
 
-class Scene:
+class Scene(Tap):
     """A tap that flows, unless said otherwise; notes what it hands on."""
 
     def __init__(self, *readers: FakeReader, flowing: bool = True, room: int = 1000) -> None:
         self.log = Entries()
         self.overhead = Histogram([0.5])
+        parser = EventParser(CHUNKED, overhead=self.overhead)
+        super().__init__(parser, self.log, list(readers), room, self.clock)
         self.now = 0.0
         self.attended: list[tuple[bytes | None, float]] = []
         self.pumps = 0
-        self.tap = Tap(
-            EventParser(CHUNKED, overhead=self.overhead),
-            self.log,
-            list(readers),
-            room=room,
-            clock=self.clock,
-            attend=self.attend,
-            pump=self.pump,
-            lost=lambda error: None,
-        )
-        self.tap.flowing = flowing
+        self.flowing = flowing
 
     def clock(self) -> float:
         self.now += 0.25
@@ -93,8 +85,8 @@ def test_a_batch_goes_to_the_log_and_to_every_reader():
     readers = [FakeReader(), FakeReader()]
     scene = Scene(*readers)
 
-    scene.tap.data(chunk(ONE))
-    scene.tap.data(chunk(TWO))
+    scene.data(chunk(ONE))
+    scene.data(chunk(TWO))
 
     assert [batch.data for batch in scene.log.after(0)] == [ONE, TWO]
     for reader in readers:
@@ -118,8 +110,8 @@ def test_each_reader_gets_its_style(style, chunked, framed):
     reader = FakeReader(style, chunked=chunked)
     scene = Scene(FakeReader(), reader, FakeReader(IDS), FakeReader(FRAMES, chunked=False))
 
-    scene.tap.data(chunk(ONE + TWO))
-    scene.tap.data(chunk(ONE))
+    scene.data(chunk(ONE + TWO))
+    scene.data(chunk(ONE))
 
     bodies = [framed(ONE + TWO, 1), framed(ONE, 3)]
     assert reader.puts == [chunk(body) if chunked else body for body in bodies]
@@ -132,7 +124,7 @@ def test_readers_of_one_style_share_one_framing(style, chunked, framed):
     readers = [FakeReader(style, chunked=chunked) for _ in range(3)]
     scene = Scene(*readers)
 
-    scene.tap.data(chunk(ONE))
+    scene.data(chunk(ONE))
 
     body = framed(ONE, 1)
     assert readers[0].puts == [chunk(body) if chunked else body]
@@ -149,11 +141,22 @@ def test_websocket_frames_are_not_chunked():
         Outlet(print, b"", True, FRAMES, EPOCH)
 
 
+def test_a_batch_that_is_measured_elsewhere_goes_the_same_way():
+    reader = FakeReader()
+    scene = Scene(reader, FakeReader())
+
+    scene.publish(Batch(ONE, 1, 1))
+
+    assert [batch.data for batch in scene.log.after(0)] == [ONE]
+    assert (reader.puts, reader.outlet.cursor) == ([chunk(ONE)], 1)
+    assert scene.overhead.snapshot() == ([0, 0], 0.0)
+
+
 def test_what_completes_no_event_goes_nowhere():
     reader = FakeReader()
     scene = Scene(reader)
 
-    scene.tap.data(b"9\r\ndata: ")
+    scene.data(b"9\r\ndata: ")
 
     assert (reader.puts, scene.log.tail, scene.pumps, scene.attended) == ([], 0, 0, [])
 
@@ -161,8 +164,8 @@ def test_what_completes_no_event_goes_nowhere():
 def test_what_we_added_is_measured_once_for_each_delivery():
     scene = Scene(FakeReader())
 
-    scene.tap.data(chunk(ONE))
-    scene.tap.data(chunk(TWO)[:5])
+    scene.data(chunk(ONE))
+    scene.data(chunk(TWO)[:5])
 
     assert scene.overhead.snapshot() == ([1, 0], 0.25)
 
@@ -185,7 +188,7 @@ def test_a_reader_that_cannot_follow_is_left_to_the_pump(spoil):
     spoil(ill)
     scene = Scene(ill, well)
 
-    scene.tap.data(chunk(ONE))
+    scene.data(chunk(ONE))
 
     assert (ill.puts, well.puts) == ([], [chunk(ONE)])
     assert scene.pumps == 1
@@ -195,9 +198,9 @@ def test_a_reader_that_cannot_follow_is_left_to_the_pump(spoil):
 def test_a_log_that_grows_beyond_its_room_is_left_to_the_pump():
     scene = Scene(FakeReader(), room=len(ONE))
 
-    scene.tap.data(chunk(ONE))
+    scene.data(chunk(ONE))
     assert scene.pumps == 0
-    scene.tap.data(chunk(TWO))
+    scene.data(chunk(TWO))
 
     assert scene.pumps == 1
 
@@ -206,8 +209,8 @@ def test_before_it_flows_everything_is_handed_on():
     reader = FakeReader()
     scene = Scene(reader, flowing=False)
 
-    scene.tap.data(chunk(ONE))
-    scene.tap.data(b"9\r\n")
+    scene.data(chunk(ONE))
+    scene.data(b"9\r\n")
 
     assert scene.attended == [(ONE, 0.25), (None, 0.5)]
     assert (reader.puts, scene.log.tail) == ([], 0)
@@ -217,7 +220,7 @@ def test_what_wants_attention_is_handed_on():
     reader = FakeReader()
     scene = Scene(reader)
 
-    scene.tap.data(chunk(ONE + b"data: [DONE]\n\n"))
+    scene.data(chunk(ONE + b"data: [DONE]\n\n"))
 
     assert scene.attended == [(ONE, 0.25)]
     assert (reader.puts, scene.log.tail) == ([], 0)
@@ -231,4 +234,4 @@ def test_a_failing_client_write_is_not_swallowed():
     reader.outlet = Outlet(put, b"", True)
 
     with pytest.raises(RuntimeError):
-        Scene(reader).tap.data(chunk(ONE))
+        Scene(reader).data(chunk(ONE))

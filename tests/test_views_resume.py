@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway._sseparse import UNTIL_CLOSE, EventParser, Tap
+from gateway._sseparse import UNTIL_CLOSE, EventParser
 from gateway.eventlog import START, State
-from gateway.hub import LOG_CAP
 from gateway.views import portion
 from gateway.views.chat_events import ChatEventsView
 from gateway.views.durable import DurableView
@@ -17,7 +16,7 @@ from gateway.views.eventsource import EventSourceView
 from gateway.views.long_poll import LongPoll
 from gateway.views.poll import catch_up
 from gateway.views.sse import SseView
-from tests.view_scenes import Client, ViewScene, chunk, events
+from tests.view_scenes import Client, FakeTap, ViewScene, chunk, events
 
 
 class Visitor:
@@ -117,11 +116,10 @@ class Story:
         self.scene = ViewScene(grace=None)
         self.visitor = Visitor()
         self.said: list[str] = []
-        live = self.scene.live
-        self._tap = Tap(
-            EventParser(UNTIL_CLOSE), live.log, live.readers, room=LOG_CAP,
-            clock=self.scene.loop.time, attend=self.surprise, pump=live.pump, lost=self.surprise,
-        )  # fmt: skip
+        scene = self.scene
+        self._tap = FakeTap(
+            EventParser(UNTIL_CLOSE), scene.live, scene.loop.time, attend=self.surprise
+        )
         self._tap.flowing = True
 
     def publish(self, sizes: list[int]) -> None:

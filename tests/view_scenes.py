@@ -1,13 +1,14 @@
 """Clients of a log's views: what was written for each, read as a client reads it."""
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 import orjson
 
-from gateway._sseparse import Batch
+from gateway._sseparse import Batch, EventParser, Tap
 from gateway.eventlog import EventLog
-from gateway.hub import Live
+from gateway.hub import LOG_CAP, Live
 from gateway.reply import Reply
 from tests import oracle
 from tests.fakes import FakeWire
@@ -75,6 +76,22 @@ class Client:
     def whole(self) -> bool:
         """Whether the answer is over, as its framing says."""
         return self.reply.ended and self.wire.told == ["answered"]
+
+
+class FakeTap(Tap):
+    """Lets what comes flow into a log; what is to be decided goes to `attend`."""
+
+    def __init__(
+        self,
+        parser: EventParser,
+        live: Live,
+        clock: Callable[[], float],
+        *,
+        attend: Callable[[Batch | None, float], None],
+    ) -> None:
+        super().__init__(parser, live.log, live.readers, LOG_CAP, clock)
+        self.attend = attend
+        self.pump = live.pump
 
 
 class ViewScene(LogScene):

@@ -24,8 +24,11 @@ class Glance:
     def __init__(self, cursor: int) -> None:
         self.cursor = cursor
 
+    def ready(self) -> None:
+        """Do nothing: it is gone at once."""
+
     def wake(self) -> None:
-        """Take nothing: it is gone at once."""
+        """Do nothing: it is gone at once."""
 
     def retire(self) -> None:
         """Do nothing: it is gone at once."""

@@ -37,6 +37,8 @@ class Portion(NamedTuple):
 
 def read(log: EventLog, cursor: int, subject: str) -> Portion:
     """Return what follows `cursor`, up to the entry that fills a portion."""
+    if cursor == log.tail:
+        return Portion([], cursor, cursor, subject)
     batches = log.visible(cursor, subject)
     taken, room = [], PORTION
     for batch in batches:

@@ -21,7 +21,7 @@ class ResponseLane(Lane):
     A generation that failed before it said anything is an `error` event with a status.
     """
 
-    __slots__ = ("_id", "_tag")
+    __slots__ = ("_id", "_tag", "detaches")
 
     def __init__(
         self,

@@ -8,13 +8,14 @@ from gateway.dialects.known import CLIENTS
 from gateway.eventlog import State
 from gateway.hub import Live
 from gateway.reply import Reply
-from gateway.views.portion import Portion
-from gateway.views.view import HEARTBEAT, SSE_FIELDS, TYPE, StreamView
+from gateway.views.view import SSE_FIELDS, TYPE, StreamView
 
 
 # Seconds of silence before the first heartbeat: it commits the 200, and a failure
 # that comes sooner keeps its own status.
 FIRST_HEARTBEAT = 10.0
+# After these ends SDKs are told that it is one.
+COMPLETE = (State.FINISHED, State.CANCELLED)
 
 
 class SseView(StreamView):
@@ -25,8 +26,9 @@ class SseView(StreamView):
     """
 
     transport = "sse"
+    first_silence = FIRST_HEARTBEAT
 
-    __slots__ = ("_dialect", "_more")
+    __slots__ = ("_dialect", "_more", "detaches")
 
     def __init__(
         self,
@@ -54,21 +56,16 @@ class SseView(StreamView):
     def _heartbeat(self) -> bytes:
         return self._dialect.heartbeat if self._style == RAW else super()._heartbeat()
 
-    def _silence(self) -> float:
-        return FIRST_HEARTBEAT if self.outlet is None else HEARTBEAT
-
-    def _finish(self, portion: Portion) -> None:
+    def _refused(self) -> bool:
         log = self._live.log
-        if log.fault is not None and log.tail == 1 and self.outlet is None:
-            # Nothing but the error was ever said, and no 200 either.
-            self._advance(portion.end)
-            self._reply.error(log.fault, fields=self._more())
-        else:
-            super()._finish(portion)
+        if log.fault is None or log.tail != 1:
+            return False
+        self._reply.error(log.fault, fields=self._more())
+        return True
 
     def _ending(self) -> bytes:
         log = self._live.log
-        if log.state is not State.FINISHED and log.state is not State.CANCELLED:
+        if log.state not in COMPLETE:
             return b""
         done = self._dialect.done
         if self._style == RAW or not done:

@@ -78,8 +78,9 @@ class View:
     """One client's sight of a log, whatever it is sent over."""
 
     transport: ClassVar[str]  # a label
+    detaches = True  # its client may come back, so the log waits for it
 
-    __slots__ = ("_attached", "_cursor", "_desk", "_left", "_live", "detaches", "outlet", "subject")
+    __slots__ = ("_attached", "_cursor", "_desk", "_left", "_live", "outlet", "subject")
 
     def __init__(
         self,
@@ -92,7 +93,6 @@ class View:
     ) -> None:
         self.outlet: Outlet | None = None  # where batches go as they come, once it is open
         self.subject = subject  # who sees: entries of a channel may be for some only
-        self.detaches = True  # its client may come back, so the log waits for it
         self._live = live
         self._desk = desk
         self._cursor = cursor  # of the last entry taken, while there is no outlet
@@ -109,8 +109,12 @@ class View:
         self._attached = True
         self._desk.metrics.stream_started(self.transport)
         self._live.follow(self)
-        if self._live.log.tail > self.cursor or self._live.log.closed:
+        log = self._live.log
+        if log.tail > self._cursor or log.closed:
             self.wake()
+
+    def ready(self) -> None:
+        """Have an outlet from now on, if at all: the first entry is about to come."""
 
     def wake(self) -> None:
         """Take what is new in the log, and its end."""
@@ -183,6 +187,9 @@ class StreamView(View):
     outlet.  With none, it is woken for each and frames it itself.
     """
 
+    # Seconds without a word after which the first heartbeat is due, and with it the head.
+    first_silence: ClassVar[float] = HEARTBEAT
+
     __slots__ = ("_alarm", "_beat", "_body", "_reply", "_style")
 
     def __init__(
@@ -200,8 +207,9 @@ class StreamView(View):
         self._reply = reply
         self._style = style
         self._body: Outlet | None = None  # of the answer, once it has begun
-        self._beat = desk.loop.time()  # when we last wrote of our own accord, or began
-        self._alarm = Alarm(desk.loop, self._ring, self._beat + self._silence())
+        loop = desk.loop
+        self._beat = now = loop.time()  # when we last wrote of our own accord, or began
+        self._alarm = Alarm(loop, self._ring, now + self.first_silence)
         reply.on_gone = self.leave
         reply.on_writable = self.wake
 
@@ -218,15 +226,21 @@ class StreamView(View):
             self._reply.end(b"")
             self.leave()
 
+    def ready(self) -> None:
+        """Have an outlet from now on, if at all: the first entry is about to come."""
+        if self._body is None and self._style is not None and not self._reply.paused:
+            self._start()
+
     def _start(self) -> Outlet:
         """Write the head of the answer, with the first piece."""
-        epoch = self._live.log.epoch.encode()
-        style = RAW if self._style is None else self._style
-        self._body = body = self._reply.start(200, self._fields(), style=style, epoch=epoch)
-        if self._style is not None:
-            body.cursor = self._cursor
-            self.outlet = body
-        return body
+        style, fields = self._style, self._fields()
+        if style is None:
+            self._body = self._reply.start(200, fields)
+        else:
+            epoch = self._live.log.epoch.encode()
+            self._body = self.outlet = self._reply.start(200, fields, style=style, epoch=epoch)
+            self.outlet.cursor = self._cursor
+        return self._body
 
     def _fields(self) -> bytes:
         raise NotImplementedError
@@ -244,16 +258,22 @@ class StreamView(View):
         self._advance(portion.end)
 
     def _framed(self, portion: Portion) -> bytes:
+        if not portion.batches:
+            return b""
         assert self._style is not None
         epoch = self._live.log.epoch.encode()
         return b"".join([batch.framed(self._style, epoch) for batch in portion.batches])
 
     def _finish(self, portion: Portion) -> None:
         if self._body is None:
+            if self._refused():
+                return
             self._start()
-        rest = self._framed(portion) + self._ending()
-        self._advance(portion.end)
-        self._reply.end(rest)
+        self._reply.end(self._framed(portion) + self._ending())
+
+    def _refused(self) -> bool:
+        """Answer with a status, if the log has nothing but an error; say whether it was so."""
+        return False
 
     def _ending(self) -> bytes:
         """Return what says that the log is closed."""
@@ -262,14 +282,11 @@ class StreamView(View):
     def _heartbeat(self) -> bytes:
         return b":\n"  # no blank line: that would erase a client's last id (facts §2.7)
 
-    def _silence(self) -> float:
-        """Return the seconds without a word after which a heartbeat is due."""
-        return HEARTBEAT
-
     def _ring(self, now: float) -> float:
         """Write a heartbeat after a silence."""
         # Asked here and not noted for each event: the log's last entry is what we wrote last.
-        due = max(self._beat, self._live.last) + self._silence()
+        silence = self.first_silence if self._body is None else HEARTBEAT
+        due = max(self._beat, self._live.last) + silence
         if now < due:
             return due
         if not self._reply.paused:

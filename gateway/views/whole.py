@@ -36,6 +36,9 @@ class WholeView:
         self._live.follow(self)
         self.wake()
 
+    def ready(self) -> None:
+        """Go on waiting."""
+
     def wake(self) -> None:
         """Send the answer, or why there is none, if it is known."""
         log = self._live.log
