@@ -1,7 +1,7 @@
 # JSON.
 
 cdef const char *string_end(const char *start, const char *end) noexcept:
-    """Point at the quotation mark that ends the string whose text begins at `start`, or at `end`."""
+    """Point at the quotation mark that ends the string which begins at `start`, or at `end`."""
     cdef:
         const char *quote = start
         const char *slash
