@@ -1,5 +1,48 @@
-# The log's line about a request, where all of its values are plain.
-#
+# The log: its lines until they are written, and the line of a request whose values are plain.
+
+@final
+cdef class Backlog:
+    """Lines for a writer that may lag, up to `room` bytes.
+
+    Any thread may call it and so may a finalizer, amid whatever else: no call gives way to
+    another, for none runs a step of Python before all is in order.
+    """
+
+    cdef:
+        readonly Py_ssize_t room    # bytes that it takes yet
+        list _lines
+        object _wake                # called when there is something again
+
+    def __init__(self, Py_ssize_t room, wake):
+        self.room = room
+        self._lines = []
+        self._wake = wake
+
+    def put(self, bytes line not None):
+        """Take a line, and return whether there was room for it."""
+        if PyBytes_GET_SIZE(line) > self.room:
+            return False
+        self.room -= PyBytes_GET_SIZE(line)
+        self._lines.append(line)
+        if PyList_GET_SIZE(self._lines) == 1:
+            self._wake()
+        return True
+
+    def take(self):
+        """Return all lines, in their order; their bytes count until they are `written`."""
+        cdef list fresh = []
+        lines, self._lines = self._lines, fresh
+        return lines
+
+    def written(self, Py_ssize_t size):
+        """Have room again for so many bytes."""
+        self.room += size
+
+    def close(self):
+        """Take no more."""
+        self.room = -1 - FOREVER
+
+
 # One is written for every request.  Each function points behind what it wrote, or is NULL
 # if that takes more than copying, or the one before it was.
 
@@ -123,35 +166,19 @@ def stamp(double unix):
     return PyUnicode_DecodeUTF8(text, say_stamp(text, unix) - text, NULL)
 
 
-def request_line(
-    double now,
-    str request_id not None,
-    str route not None,
-    str method not None,
-    str path not None,
-    str model not None,
-    str upstream not None,
-    status,
-    str end not None,
-    ttft,
-    duration,
-    events,
-    tokens_in,
-    tokens_out,
-    size,
-    overhead,
-    str client not None,
-    retries,
-    hedged,
-    str error not None,
-):
+def request_line(double now, tuple values not None):
     """Return the JSON line of a request that went well; None if a value is not to be copied.
 
-    Takes a RequestRecord's values, in their order; what they come to is for `logs.py` to say.
+    `values` are those of a RequestRecord; what they come to is for `logs.py` to say.
     """
     cdef:
         char line[LINE_ROOM]
         char *at
+        str request_id, route, method, path, model, upstream, end, client, error
+    (
+        request_id, route, method, path, model, upstream, status, end, ttft, duration,
+        events, tokens_in, tokens_out, size, overhead, client, retries, hedged, error,
+    ) = values
     if retries or hedged or error or "?" in path or not (request_id and method and path and client):
         return None
     at = say(say_stamp(say(line, b'{"time":"'), now), b'","level":"info","msg":"request"')

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import astuple
 
 from gateway import logs
-from gateway._sseparse import request_line, stamp
+from gateway._sseparse import Backlog, request_line, stamp
 from gateway.logs import Bridge, Log, RequestRecord, Writer, bridged
 
 
@@ -221,7 +221,7 @@ def test_only_a_terminal_gets_colours(pipe):
 def test_a_usual_request_is_written_the_short_way():
     """The long way is for what the short one leaves, and the two say the same."""
     for usual in (record(), record(ttft=None, route="", model="", end="", tokens_in=None)):
-        line = request_line(Clock().now, *astuple(usual))
+        line = request_line(Clock().now, astuple(usual))
         assert line == long_way(Clock().now, usual)
 
 
@@ -254,7 +254,7 @@ ONE = st.sampled_from(sorted(UNUSUAL)).flatmap(
 def test_the_short_way_says_nothing_else(fields, now):
     unusual = record(**fields)
 
-    line = request_line(now, *astuple(unusual))
+    line = request_line(now, astuple(unusual))
 
     assert line is None or line == long_way(now, unusual)
 
@@ -264,7 +264,7 @@ def test_a_line_of_the_longest_values_fits(size):
     texts = [name for name, values in UNUSUAL.items() if values is TEXTS and name != "error"]
     longest = record(**dict.fromkeys(texts, "x" * size), bytes=2**60, duration=9e8)
 
-    line = request_line(Clock().now, *astuple(longest))
+    line = request_line(Clock().now, astuple(longest))
 
     assert line == (long_way(Clock().now, longest) if size == logs.MAX_VALUE else None)
 
@@ -481,6 +481,25 @@ def test_a_finalizer_may_log_in_the_middle_of_a_line(pipe):
     writer.close()
 
     assert pipe.lines() == ["finalizer\n", "lost 1\n", "line\n"]
+
+
+def test_a_backlog_wakes_its_writer_once_and_takes_what_there_is_room_for():
+    woken = []
+    backlog = Backlog(8, lambda: woken.append(backlog.room))
+
+    assert [backlog.put(line) for line in (b"four", b"fives", b"four", b"x")] == [
+        True, False, True, False,
+    ]  # fmt: skip
+    assert woken == [4]
+    assert backlog.take() == [b"four", b"four"]
+    assert not backlog.put(b"x")  # what was taken is not written yet
+    backlog.written(8)
+    assert backlog.put(b"x")
+    assert woken == [4, 7]
+    backlog.close()
+    backlog.written(1)
+    assert not backlog.put(b"")
+    assert backlog.take() == [b"x"]
 
 
 # Other people's lines.
