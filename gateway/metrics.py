@@ -177,14 +177,6 @@ class Metrics(Collector):
         """Count the end of a generation."""
         self._ended.add((reason,))
 
-    def stream_started(self, transport: str) -> None:
-        """Count a stream as active; `stream_stopped` must follow."""
-        self._counted["streams_active"].add((transport,))
-
-    def stream_stopped(self, transport: str) -> None:
-        """Count an active stream as gone."""
-        self._counted["streams_active"].add((transport,), -1)
-
     def tokens(self, model: str, read: Usage) -> None:
         """Count the tokens of an answer."""
         self._tokens.add((model, "input"), read.input)
@@ -285,8 +277,6 @@ class Metrics(Collector):
         for upstream in sorted(upstreams):
             for kind in sorted(kinds):
                 self._counted["upstream_errors_total"].add((upstream, kind), 0)
-        for transport in TRANSPORTS:
-            self._counted["streams_active"].add((transport,), 0)
 
     def _watch_process(self) -> None:
         started = time.time()

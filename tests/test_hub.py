@@ -8,6 +8,7 @@ from gateway.durable import JSON, Post, Terms
 from gateway.errors import UpstreamTimeout
 from gateway.eventlog import EventLog, State
 from gateway.hub import LOG_CAP, LOG_COST, LOOK, RETAIN, TIGHT_CAP, Hub, Live
+from gateway.series import TRANSPORTS
 from tests.fakes import FakeLoop, FakeProducer
 
 
@@ -109,6 +110,21 @@ def test_a_defect_in_one_reader_costs_the_others_nothing():
     assert sound.ends == [State.FINISHED]
     assert [type(crash) for crash in crashes] == [ZeroDivisionError]
     assert broken not in scene.live.readers
+
+
+def test_readers_are_counted_by_transport_while_they_are_there():
+    scene = Scene(grace=None)
+    other = scene.hub.open(FakeProducer(), grace=None)
+    ways = [(scene.live, "sse"), (scene.live, "websocket"), (other, "sse"), (other, "")]
+    readers = [FakeReader(live) for live, _ in ways]
+    for reader, (_, transport) in zip(readers, ways, strict=True):
+        reader.transport = transport
+
+    assert {name: n for name, n in scene.hub.readers().items() if n} == {"sse": 2, "websocket": 1}
+    for reader in readers:
+        reader.cut()
+    assert set(scene.hub.readers().values()) == {0}
+    assert set(scene.hub.readers()) == set(TRANSPORTS)
 
 
 # A log that grows too large.

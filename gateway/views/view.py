@@ -107,7 +107,6 @@ class View:
     def attach(self) -> None:
         """Begin to follow the log, with what is in it already."""
         self._attached = True
-        self._desk.metrics.stream_started(self.transport)
         self._live.follow(self)
         log = self._live.log
         if log.tail > self._cursor or log.closed:
@@ -145,7 +144,6 @@ class View:
         """Stop following: the client is gone, or has everything.  May be called twice."""
         if self._attached:
             self._attached = False
-            self._desk.metrics.stream_stopped(self.transport)
             self._live.leave(self)
             if self._left is not None:
                 self._left()
