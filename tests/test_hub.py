@@ -23,7 +23,11 @@ class FakeReader:
         self.taken: list[bytes] = []
         self.ends: list[State | str] = []
         self.live = live
+        self.begun = False
         live.follow(self)
+
+    def ready(self) -> None:
+        self.begun = True
 
     def wake(self) -> None:
         if not self.slow:
@@ -110,6 +114,23 @@ def test_a_defect_in_one_reader_costs_the_others_nothing():
     assert sound.ends == [State.FINISHED]
     assert [type(crash) for crash in crashes] == [ZeroDivisionError]
     assert broken not in scene.live.readers
+
+
+def test_a_reader_that_cannot_begin_is_cut_and_the_others_begin():
+    class Broken(FakeReader):
+        def ready(self) -> None:
+            raise ZeroDivisionError
+
+    scene = Scene()
+    crashes: list[Exception] = []
+    scene.hub.on_crash = crashes.append
+    broken, sound = Broken(scene.live), FakeReader(scene.live)
+
+    scene.live.ready()
+
+    assert (broken.ends, sound.begun) == (["cut"], True)
+    assert [type(crash) for crash in crashes] == [ZeroDivisionError]
+    assert scene.live.readers == [sound]
 
 
 def test_readers_are_counted_by_transport_while_they_are_there():
