@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
+from gateway.delay import Delay
 from gateway.hub import Hub
 from gateway.logs import Log
 from gateway.metrics import Metrics
@@ -15,6 +16,9 @@ from gateway.roster import Roster
 
 # Where logs are.
 STREAMS = "/v1/stream/"
+# Seconds of an answer before it has an alarm of its own: most are over by then, and none is
+# silent for longer before it owes its client a heartbeat.
+FIRST_LOOK = 10.0
 
 
 class Work(Protocol):
@@ -46,6 +50,7 @@ class Desk:
         self.wall = wall
         self.draw = draw  # a number of [0, 1): for shares and jitter, never for secrets
         self.jobs: Roster[Work] = Roster()
+        self.young = Delay(loop, FIRST_LOOK)  # answers that have no alarm yet
 
     def timestamp(self) -> str:
         """Return the wall time as RFC 3339 writes it, to the millisecond."""

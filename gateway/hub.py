@@ -20,6 +20,7 @@ from gateway.errors import GatewayError
 from gateway.eventlog import EventLog, State, epoch_of
 from gateway.names import draw
 from gateway.parties import Producer, Reader
+from gateway.series import TRANSPORTS
 
 
 # Bytes of one log: hours of text.  Above it the oldest entries go, as far as all its readers
@@ -312,6 +313,15 @@ class Hub:
     def held(self) -> int:
         """Bytes of all logs."""
         return sum(live.log.held for live in self._live.values())
+
+    def readers(self) -> dict[str, int]:
+        """Return how many readers there are, by transport; also of those without any."""
+        count = dict.fromkeys(TRANSPORTS, 0)
+        for live in self._live.values():
+            for reader in live.readers:
+                if reader.transport:
+                    count[reader.transport] += 1
+        return count
 
     def closed(self, live: Live) -> None:
         """Keep a log that has just closed for its time; a channel stays until it is deleted."""

@@ -128,7 +128,6 @@ class Metrics(Collector):
         self._served: dict[tuple[str, str, str, int], tuple[Count, Histogram]] = {}
         self._spent: dict[str, tuple[Count, Count]] = {}
         self._ended = self._single("streams_ended_total", ENDINGS)
-        self._active = self._single("streams_active", TRANSPORTS)
         overhead = self._measured["overhead_seconds"]
         self.overhead_request = overhead.at(("request",))
         self.overhead_first = overhead.at(("first_event",))
@@ -163,14 +162,6 @@ class Metrics(Collector):
     def ended(self, reason: str) -> None:
         """Count the end of a generation."""
         (self._ended.get(reason) or self._at("streams_ended_total", reason)).add()
-
-    def stream_started(self, transport: str) -> None:
-        """Count a stream as active; `stream_stopped` must follow."""
-        (self._active.get(transport) or self._at("streams_active", transport)).add()
-
-    def stream_stopped(self, transport: str) -> None:
-        """Count an active stream as gone."""
-        (self._active.get(transport) or self._at("streams_active", transport)).add(-1)
 
     def tokens(self, model: str, read: Usage) -> None:
         """Count the tokens of an answer."""

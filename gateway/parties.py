@@ -13,6 +13,10 @@ class Reader(Protocol):
         """Number of the last entry it has taken."""
 
     @property
+    def transport(self) -> str:
+        """What it streams over, one of `series.TRANSPORTS`; "" if it does not."""
+
+    @property
     def outlet(self) -> Outlet | None:
         """Where batches may be written as they come; None: it must be woken."""
 

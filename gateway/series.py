@@ -118,9 +118,6 @@ COUNTED = {
         "Requests answered, by the HTTP status the client got.  A rise of code 5xx is ours or "
         "the upstream's: see upstream_errors_total.",
     ),
-    "streams_active": Spec(
-        ("transport",), "Streams being delivered now.  Must return to 0 when clients are gone."
-    ),
     "streams_ended_total": Spec(
         ("reason",),
         "Generations that ended, by reason.  truncated and upstream_error are answers that were "
@@ -209,6 +206,9 @@ MEASURED = {
 WATCHED = {
     "connections_open": Spec(
         ("listener",), "Client connections open now.  At its limit new ones get 503."
+    ),
+    "streams_active": Spec(
+        ("transport",), "Streams being delivered now.  Must return to 0 when clients are gone."
     ),
     "pool_connections": Spec(
         ("upstream", "state"),

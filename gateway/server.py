@@ -267,6 +267,7 @@ class Server:
         watch("upstream_keys_out", lambda: {(n,): p.keys.out for n, p in providers})
         watch("loop_lag_seconds", lambda: self._lag)
         hub = self._hub
+        watch("streams_active", lambda: {(name,): n for name, n in hub.readers().items()})
         watch("log_bytes", lambda: hub.held)
         watch("logs_kept", lambda: len(hub))
         watch("log_trims_total", lambda: hub.trims)

@@ -164,7 +164,8 @@ class Source(Tap):
     def _judge(self, batch: Batch | None, now: float) -> None:
         """Act on the end of the events, of the body, or of our trust in them."""
         if not self._live.log.closed:
-            self._take_last(batch, now)
+            if batch is not None or self._translation is not None:
+                self._take_last(batch, now)
             if not self.outcome.done():
                 self._conclude(now)  # closing wakes the readers: last entries and end go as one
         parser, exchange = self.parser, self.of.exchange

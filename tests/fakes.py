@@ -5,7 +5,8 @@ import heapq
 from collections.abc import Callable
 from typing import Any
 
-from gateway.desk import Desk
+from gateway.delay import Delay
+from gateway.desk import FIRST_LOOK, Desk
 from gateway.upstream import UpstreamConnection
 
 
@@ -131,6 +132,7 @@ def wind_by_hand(desk: Desk) -> WoundLoop:
     loop = WoundLoop()
     desk.loop = loop  # type: ignore[assignment]
     desk.clock = loop.time
+    desk.young = Delay(loop, FIRST_LOOK)  # type: ignore[arg-type]
     return loop
 
 

@@ -8,6 +8,7 @@ from gateway.durable import JSON, Post, Terms
 from gateway.errors import UpstreamTimeout
 from gateway.eventlog import EventLog, State
 from gateway.hub import LOG_CAP, LOG_COST, LOOK, RETAIN, TIGHT_CAP, Hub, Live
+from gateway.series import TRANSPORTS
 from tests.fakes import FakeLoop, FakeProducer
 
 
@@ -22,7 +23,11 @@ class FakeReader:
         self.taken: list[bytes] = []
         self.ends: list[State | str] = []
         self.live = live
+        self.begun = False
         live.follow(self)
+
+    def ready(self) -> None:
+        self.begun = True
 
     def wake(self) -> None:
         if not self.slow:
@@ -109,6 +114,38 @@ def test_a_defect_in_one_reader_costs_the_others_nothing():
     assert sound.ends == [State.FINISHED]
     assert [type(crash) for crash in crashes] == [ZeroDivisionError]
     assert broken not in scene.live.readers
+
+
+def test_a_reader_that_cannot_begin_is_cut_and_the_others_begin():
+    class Broken(FakeReader):
+        def ready(self) -> None:
+            raise ZeroDivisionError
+
+    scene = Scene()
+    crashes: list[Exception] = []
+    scene.hub.on_crash = crashes.append
+    broken, sound = Broken(scene.live), FakeReader(scene.live)
+
+    scene.live.ready()
+
+    assert (broken.ends, sound.begun) == (["cut"], True)
+    assert [type(crash) for crash in crashes] == [ZeroDivisionError]
+    assert scene.live.readers == [sound]
+
+
+def test_readers_are_counted_by_transport_while_they_are_there():
+    scene = Scene(grace=None)
+    other = scene.hub.open(FakeProducer(), grace=None)
+    ways = [(scene.live, "sse"), (scene.live, "websocket"), (other, "sse"), (other, "")]
+    readers = [FakeReader(live) for live, _ in ways]
+    for reader, (_, transport) in zip(readers, ways, strict=True):
+        reader.transport = transport
+
+    assert {name: n for name, n in scene.hub.readers().items() if n} == {"sse": 2, "websocket": 1}
+    for reader in readers:
+        reader.cut()
+    assert set(scene.hub.readers().values()) == {0}
+    assert set(scene.hub.readers()) == set(TRANSPORTS)
 
 
 # A log that grows too large.

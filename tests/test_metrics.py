@@ -44,7 +44,6 @@ COUNTS = {
         f'requests_total{{code="other",model="mini",route="{CHAT}",upstream="openai"}}',
     ),
     "an end": (lambda m: m.ended("truncated"), 'streams_ended_total{reason="truncated"}'),
-    "a stream": (lambda m: m.stream_started("sse"), 'streams_active{transport="sse"}'),
     "a client that left": (
         lambda m: m.disconnect("waiting"),
         'client_disconnects_total{phase="waiting"}',
@@ -75,23 +74,12 @@ def test_counts_are_shown(count, series):
     assert shown(figures)["headgate_" + series] == 2
 
 
-def test_active_streams_return_to_zero():
-    figures = new()
-    for change in (figures.stream_started, figures.stream_started, figures.stream_stopped):
-        change("sse")
-    assert shown(figures)['headgate_streams_active{transport="sse"}'] == 1
-
-    figures.stream_stopped("sse")
-    assert shown(figures)['headgate_streams_active{transport="sse"}'] == 0
-
-
 @pytest.mark.parametrize(
     "series",
     [
         'upstream_errors_total{kind="connect",upstream="backup"}',
         'streams_ended_total{reason="finished"}',
         'client_disconnects_total{phase="queued"}',
-        'streams_active{transport="sse"}',
         'retries_total{cause="cut"}',
     ],
 )
@@ -183,7 +171,6 @@ def use_everything(figures, name):
     figures.for_target(name, name).ttft.observe(1.0)
     figures.upstream(name).connect.observe(1.0)
     figures.ended(name)
-    figures.stream_started(name)
     figures.disconnect(name)
     figures.resumed(name)
     figures.retried(name)

@@ -3,6 +3,7 @@
 import orjson
 import pytest
 
+from gateway._sseparse import UNTIL_CLOSE, Batch, EventParser
 from gateway.dialects import openai
 from gateway.errors import GatewayError, UpstreamTimeout
 from gateway.eventlog import State
@@ -11,6 +12,7 @@ from gateway.views.sse import FIRST_HEARTBEAT, SseView
 from gateway.views.view import HEARTBEAT
 from tests.fakes import FakeWire
 from tests.scenes import LogScene
+from tests.view_scenes import FakeTap
 
 
 PING = b"8\r\n: ping\n\n\r\n"
@@ -70,6 +72,33 @@ def test_each_batch_is_one_write_of_the_logs_own_bytes():
     assert scene.body == chunks(b"data: a\n\n", b"data: b\n\ndata: c\n\n")
     assert len(scene.wire.writes) == 2
     assert scene.asked == 1
+
+
+def test_a_view_that_is_ready_gets_the_first_entry_through_its_outlet_behind_the_head():
+    scene = Scene()
+    tap = FakeTap(EventParser(UNTIL_CLOSE), scene.live, scene.loop.time, attend=print)
+
+    scene.live.ready()
+    assert scene.wire.writes == []
+    tap.publish(Batch(b"data: a\n\n", 1, 1))
+
+    assert len(scene.wire.writes) == 1
+    assert scene.body == chunks(b"data: a\n\n")
+    assert (scene.view.cursor, scene.asked) == (1, 1)
+
+
+def test_a_view_whose_client_takes_nothing_begins_when_it_does():
+    scene = Scene()
+    tap = FakeTap(EventParser(UNTIL_CLOSE), scene.live, scene.loop.time, attend=print)
+    scene.reply.paused = True
+
+    scene.live.ready()
+    tap.publish(Batch(b"data: a\n\n", 1, 1))
+    assert (scene.reply.status, scene.asked, scene.wire.writes) == (0, 0, [])
+    scene.reply.paused = False
+    scene.reply.on_writable()
+
+    assert scene.body == chunks(b"data: a\n\n")
 
 
 def test_the_head_has_what_proxies_must_be_told():

@@ -18,6 +18,7 @@ PRIVATE = b"cache-control: private, no-store\r\n"
 class Glance:
     """A reader for no time: after it the log waits for readers as long as after any other."""
 
+    transport = ""  # it is no stream
     outlet: Outlet | None = None
     detaches = True
 

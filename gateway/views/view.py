@@ -107,7 +107,6 @@ class View:
     def attach(self) -> None:
         """Begin to follow the log, with what is in it already."""
         self._attached = True
-        self._desk.metrics.stream_started(self.transport)
         self._live.follow(self)
         log = self._live.log
         if log.tail > self._cursor or log.closed:
@@ -145,7 +144,6 @@ class View:
         """Stop following: the client is gone, or has everything.  May be called twice."""
         if self._attached:
             self._attached = False
-            self._desk.metrics.stream_stopped(self.transport)
             self._live.leave(self)
             if self._left is not None:
                 self._left()
@@ -207,15 +205,17 @@ class StreamView(View):
         self._reply = reply
         self._style = style
         self._body: Outlet | None = None  # of the answer, once it has begun
-        loop = desk.loop
-        self._beat = now = loop.time()  # when we last wrote of our own accord, or began
-        self._alarm = Alarm(loop, self._ring, now + self.first_silence)
+        self._beat = now = desk.loop.time()  # when we last wrote of our own accord, or began
+        self._alarm: Alarm | None = None  # until it is no longer young
+        desk.young.add(self, now)
         reply.on_gone = self.leave
         reply.on_writable = self.wake
 
     def leave(self) -> None:
         """Stop following: the client is gone, or has everything.  May be called twice."""
-        self._alarm.cancel()
+        self._desk.young.discard(self)
+        if self._alarm is not None:
+            self._alarm.cancel()
         self._reply.on_gone = self._reply.on_writable = None
         super().leave()
 
@@ -281,6 +281,10 @@ class StreamView(View):
 
     def _heartbeat(self) -> bytes:
         return b":\n"  # no blank line: that would erase a client's last id (facts §2.7)
+
+    def due(self, now: float) -> None:
+        """Have an alarm from now on."""
+        self._alarm = Alarm(self._desk.loop, self._ring, now)
 
     def _ring(self, now: float) -> float:
         """Write a heartbeat after a silence."""

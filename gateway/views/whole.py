@@ -9,6 +9,7 @@ from gateway.reply import Reply
 class WholeView:
     """A wait for the only entry of a log: all of it is sent once the log has closed."""
 
+    transport = ""  # it is no stream
     outlet = None
     detaches = False  # who asks for a whole answer asks again, if at all
 

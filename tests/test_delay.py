@@ -1,0 +1,96 @@
+import pytest
+
+from gateway.delay import Delay
+from tests.fakes import FakeLoop
+
+
+class Sleeper:
+    """Notes when it was told, and does what the test wants then."""
+
+    def __init__(self, then=lambda: None):
+        self.told: list[float] = []
+        self.then = then
+
+    def due(self, now: float) -> None:
+        self.told.append(now - 1000)
+        self.then()
+
+
+@pytest.fixture
+def loop():
+    return FakeLoop(1000)
+
+
+def test_each_is_told_once_at_its_own_time(loop):
+    delay, sleepers = Delay(loop, 10), [Sleeper() for _ in range(3)]
+    for sleeper in sleepers:
+        delay.add(sleeper, loop.time())
+        loop.wind(3)
+
+    loop.wind(100)
+
+    assert [sleeper.told for sleeper in sleepers] == [[10], [13], [16]]
+    assert loop.timers == []
+
+
+def test_all_have_one_timer_and_none_has_none(loop):
+    delay, sleepers = Delay(loop, 10), [Sleeper() for _ in range(3)]
+
+    for sleeper in sleepers:
+        delay.add(sleeper, loop.time())
+    assert loop.timers == [1010]
+    for sleeper in sleepers:
+        delay.discard(sleeper)
+        delay.discard(sleeper)
+
+    assert loop.timers == []
+    loop.wind(100)
+    assert [sleeper.told for sleeper in sleepers] == [[], [], []]
+
+
+def test_the_others_are_told_in_time_when_the_first_leaves(loop):
+    delay, first, second = Delay(loop, 10), Sleeper(), Sleeper()
+    delay.add(first, loop.time())
+    loop.wind(4)
+    delay.add(second, loop.time())
+
+    delay.discard(first)
+    loop.wind(100)
+
+    assert (first.told, second.told) == ([], [14])
+
+
+def test_one_may_come_again_when_it_was_told_and_take_others_away(loop):
+    delay = Delay(loop, 10)
+    other = Sleeper()
+
+    def again() -> None:
+        delay.discard(other)
+        if len(sleeper.told) < 3:
+            delay.add(sleeper, loop.time())
+
+    sleeper = Sleeper(again)
+    delay.add(sleeper, loop.time())
+    delay.add(other, loop.time())
+    loop.wind(100)
+
+    assert (sleeper.told, other.told) == ([10, 20, 30], [])
+    assert loop.timers == []
+
+
+def test_a_defect_of_one_does_not_silence_the_others(loop):
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    delay, ill, well, later = Delay(loop, 10), Sleeper(fail), Sleeper(), Sleeper()
+    for sleeper in (ill, well):
+        delay.add(sleeper, loop.time())
+    loop.wind(1)
+    delay.add(later, loop.time())
+
+    with pytest.raises(ZeroDivisionError):
+        loop.wind(100)
+    loop.wind(100)
+
+    assert [len(sleeper.told) for sleeper in (ill, well, later)] == [1, 1, 1]
+    assert loop.timers == []
