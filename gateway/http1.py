@@ -118,13 +118,18 @@ class HttpConnection(asyncio.Protocol):
             self._refuse(Overloaded("too many connections; try again in a moment"))
 
     def data_received(self, data: bytes) -> None:
-        phase = self._phase
-        if phase is Phase.HEAD or phase is Phase.BODY:
-            if self._early:
-                data, self._early = self._early + data, b""
-            self._read(data)
-        elif phase is Phase.BUSY:
-            self._keep_early(data)
+        """Take one request out of `data`; what follows waits until it is answered."""
+        try:
+            if self._phase is Phase.HEAD:
+                if self._early:
+                    data, self._early = self._early + data, b""
+                self._read_head(data)
+            elif self._phase is Phase.BODY:
+                self._read_body(data)
+            elif self._phase is Phase.BUSY:
+                self._keep_early(data)
+        except ClientError as error:
+            self._refuse(error, data)
 
     def eof_received(self) -> None:
         if self._phase is Phase.BODY or (self._phase is Phase.HEAD and self._reader.pending):
@@ -160,16 +165,6 @@ class HttpConnection(asyncio.Protocol):
             reply.on_writable()
 
     # Reading requests.
-
-    def _read(self, data: bytes) -> None:
-        """Take one request out of `data`; what follows waits until it is answered."""
-        try:
-            if self._phase is Phase.HEAD:
-                self._read_head(data)
-            else:
-                self._read_body(data)
-        except ClientError as error:
-            self._refuse(error, data)
 
     def _read_head(self, data: bytes) -> None:
         reader = self._reader
@@ -319,8 +314,7 @@ class HttpConnection(asyncio.Protocol):
     def _read_early(self) -> None:
         self._valve.resume()
         if self._early and self._phase is Phase.HEAD:
-            early, self._early = self._early, b""
-            self._read(early)
+            self.data_received(b"")
 
     def _refuse(self, error: GatewayError, data: bytes = b"") -> None:
         """Answer a request that cannot be read, and trust nothing that follows it.
