@@ -27,6 +27,7 @@ from gateway.units import Secret
 
 
 TICKET_PROTOCOL: Final = b"ticket."
+NONE: Final = frozenset[bytes]()
 TICKET: Final = frozenset(("ticket",))
 QUERY_KEYS: Final = frozenset(("api_key", "key"))
 
@@ -104,12 +105,14 @@ class Callers:
             if not self._cors.no_page(head):
                 self._keep_pages_out(head)
             return OPEN
-        keys, tickets = self._keys(head), _tickets(head)
+        keys = self._keys(head)
+        tickets = _tickets(head) if head.method == "GET" else NONE
         if len(keys) + len(tickets) != 1:
             raise InvalidApiKey
         if keys:
             return self._holder(keys.pop())
-        return self._holder_of_ticket(tickets.pop(), head, now)
+        (ticket,) = tickets
+        return self._holder_of_ticket(ticket, head, now)
 
     def _keep_pages_out(self, head: RequestHead) -> None:
         # An SDK always sends some key.  It means nothing here, and so excuses nothing.
@@ -130,7 +133,8 @@ class Callers:
         scheme, _, token = head.get(b"authorization").partition(b" ")
         bearer = token.strip() if scheme.lower() == b"bearer" else b""
         found = {bearer, head.get(b"x-api-key"), head.get(b"api-key")}
-        found.update(_query(head, self._query_keys))
+        if head.query and self._query_keys:
+            found.update(_query(head, self._query_keys))
         if self._cookie and self._cors.vouched(head):
             found.update(_cookies(head, self._cookie))
         found.discard(b"")
@@ -159,9 +163,7 @@ def _entry(key: Key) -> tuple[bytes, tuple[bytes, Caller]]:
 
 
 def _tickets(head: RequestHead) -> set[bytes]:
-    """Return the different tickets in a head."""
-    if head.method != "GET":
-        return set()
+    """Return the different tickets in the head of a GET."""
     protocols = head.members(b"sec-websocket-protocol")
     found = {p.removeprefix(TICKET_PROTOCOL) for p in protocols if p.startswith(TICKET_PROTOCOL)}
     found.update(_query(head, TICKET))
@@ -170,8 +172,6 @@ def _tickets(head: RequestHead) -> set[bytes]:
 
 
 def _query(head: RequestHead, names: frozenset[str]) -> list[bytes]:
-    if not head.query or not names:
-        return []
     return [value.encode() for name, value in parse_qsl(head.query) if name in names]
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 from wsgiref.handlers import format_date_time
 
 import msgspec
@@ -17,6 +17,8 @@ from gateway.roster import Roster
 MAX_UNWANTED = 64 * 1024
 # Connections above the limit that are told why, where there are descriptors enough.
 OVERLOAD_ANSWERS = 256
+# Of a request whose head is not here, or is lost.
+NO_HEAD: Final = RequestHead("", "", "", [], http10=False)
 
 
 class Request(msgspec.Struct, eq=False):
@@ -70,7 +72,7 @@ class Host:
         limit: int,
         spare: int = OVERLOAD_ANSWERS,
         request_id: Callable[[], str],
-        on_refused: Callable[[GatewayError, RequestHead | None, str, str], None],
+        on_refused: Callable[[GatewayError, RequestHead, str, str], None],
         on_crash: Callable[[Exception], None],
         error_body: Callable[[str], ErrorBody | None] = _usual,
         clock: Callable[[], float] = time.monotonic,
@@ -80,7 +82,7 @@ class Host:
         self.limit = limit  # connections above which new ones are told 503
         self.spare = spare  # of these, so many at once; any more are dropped
         self.request_id = request_id
-        # A request never reached its route: why, its head if there is one, id, client.
+        # A request never reached its route: why, its head or NO_HEAD, id, client.
         self.on_refused = on_refused
         self.on_crash = on_crash  # a defect of ours: the client gets a bare 500
         self.error_body = error_body  # by the path of a request that reached no route
@@ -89,14 +91,16 @@ class Host:
         self.stalls = 0  # clients that were cut because they took nothing any more
         self.connections: Roster[Connection] = Roster()
         self._wall = wall
-        self._date = (0, b"")  # second, field
+        self._second = 0.0  # of the date
+        self._date = b""
 
     def date(self) -> bytes:
         """Return the Date field (RFC 9110 §6.6.1), rendered once a second."""
-        second = int(self._wall())
-        if second != self._date[0]:
-            self._date = (second, b"date: " + format_date_time(second).encode() + b"\r\n")
-        return self._date[1]
+        second = self._wall() // 1
+        if second != self._second:
+            self._second = second
+            self._date = b"date: " + format_date_time(second).encode() + b"\r\n"
+        return self._date
 
     def stalled(self) -> None:
         """Count a client that was cut."""

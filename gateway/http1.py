@@ -34,7 +34,7 @@ from gateway.errors import (
 from gateway.flow import STALL_TIMEOUT, WRITE_HIGH, WRITE_LOW, Valve
 from gateway.guard import RequestHead, read_request
 from gateway.heads import HeadReader
-from gateway.host import MAX_UNWANTED, Host, Request, Route
+from gateway.host import MAX_UNWANTED, NO_HEAD, Host, Request, Route
 from gateway.reply import STATUS_LINES, Reply, Successor
 
 
@@ -88,7 +88,7 @@ class HttpConnection(asyncio.Protocol):
         self._reader = HeadReader()
         self._begun = False  # a head has
         self._refused = False  # what follows cannot be read as a request
-        self._head: RequestHead | None = None  # of the request that is arriving
+        self._head = NO_HEAD  # of the request that is arriving
         self._arriving: Arriving | None = None  # its body, if that did not come with the head
         # The request that is being answered, and the bytes that came after it.
         self._reply: Reply | None = None
@@ -118,13 +118,18 @@ class HttpConnection(asyncio.Protocol):
             self._refuse(Overloaded("too many connections; try again in a moment"))
 
     def data_received(self, data: bytes) -> None:
-        phase = self._phase
-        if phase is Phase.HEAD or phase is Phase.BODY:
-            if self._early:
-                data, self._early = self._early + data, b""
-            self._read(data)
-        elif phase is Phase.BUSY:
-            self._keep_early(data)
+        """Take one request out of `data`; what follows waits until it is answered."""
+        try:
+            if self._phase is Phase.HEAD:
+                if self._early:
+                    data, self._early = self._early + data, b""
+                self._read_head(data)
+            elif self._phase is Phase.BODY:
+                self._read_body(data)
+            elif self._phase is Phase.BUSY:
+                self._keep_early(data)
+        except ClientError as error:
+            self._refuse(error, data)
 
     def eof_received(self) -> None:
         if self._phase is Phase.BODY or (self._phase is Phase.HEAD and self._reader.pending):
@@ -160,16 +165,6 @@ class HttpConnection(asyncio.Protocol):
             reply.on_writable()
 
     # Reading requests.
-
-    def _read(self, data: bytes) -> None:
-        """Take one request out of `data`; what follows waits until it is answered."""
-        try:
-            if self._phase is Phase.HEAD:
-                self._read_head(data)
-            else:
-                self._read_body(data)
-        except ClientError as error:
-            self._refuse(error, data)
 
     def _read_head(self, data: bytes) -> None:
         reader = self._reader
@@ -240,12 +235,10 @@ class HttpConnection(asyncio.Protocol):
     def _begin_reply(self) -> Reply:
         """Enter BUSY; a stream lives for minutes, so the request's bytes are let go here."""
         head = self._head
-        given = head.get(b"x-request-id") if head else b""
+        given = head.get(b"x-request-id")
         id = given.decode() if given and REQUEST_ID.fullmatch(given) else self._host.request_id()
-        reply = self._reply = Reply(
-            self, id, head.method if head else "", http10=head.http10 if head else False
-        )
-        self._head = self._arriving = None
+        reply = self._reply = Reply(self, id, head.method, head.http10)
+        self._head, self._arriving = NO_HEAD, None
         self._phase = Phase.BUSY
         self._deadline = inf
         return reply
@@ -319,8 +312,7 @@ class HttpConnection(asyncio.Protocol):
     def _read_early(self) -> None:
         self._valve.resume()
         if self._early and self._phase is Phase.HEAD:
-            early, self._early = self._early, b""
-            self._read(early)
+            self.data_received(b"")
 
     def _refuse(self, error: GatewayError, data: bytes = b"") -> None:
         """Answer a request that cannot be read, and trust nothing that follows it.
@@ -331,7 +323,7 @@ class HttpConnection(asyncio.Protocol):
         self._refused = True
         head = self._head
         reply = self._begin_reply()
-        reply.error_body = self._host.error_body(head.path if head else self._reader.path(data))
+        reply.error_body = self._host.error_body(head.path or self._reader.path(data))
         reply.error(error)
         self._host.on_refused(error, head, reply.request_id, self.client)
 

@@ -239,15 +239,15 @@ class Server:
     # Watching.
 
     def _refused(
-        self, error: GatewayError, head: RequestHead | None, request_id: str, client: str
+        self, error: GatewayError, head: RequestHead, request_id: str, client: str
     ) -> None:
         self._metrics.rejected(error.status)
         self._log.request(
             RequestRecord(
                 request_id=request_id,
                 client=client,
-                method=head.method if head else "",
-                path=head.path if head else "",
+                method=head.method,
+                path=head.path,
                 status=error.status,
                 error=error.message,
             )

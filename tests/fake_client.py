@@ -168,9 +168,9 @@ class Site:
         return self.route
 
     def _on_refused(
-        self, error: GatewayError, head: RequestHead | None, id: str, client: str
+        self, error: GatewayError, head: RequestHead, id: str, client: str
     ) -> None:
-        self.refused.append((error.status, head.path if head else ""))
+        self.refused.append((error.status, head.path))
 
 
 class FakeClient:

@@ -313,3 +313,41 @@ async def test_each_generation_goes_to_its_own_path_of_the_provider(path):
     assert (request.method, request.path) == ("POST", path)
     assert request.json["model"] == "real-name"
     assert (stand.log_lines[-1]["route"], stand.log_lines[-1]["model"]) == (path, "alias")
+
+
+CALLERS = """
+[models.other]
+targets = [{ upstream = "mock" }]
+
+[cors]
+origins = ["https://a.example", "https://b.example"]
+
+[[keys]]
+key = "sk-a-0123456789abcdef"
+subject = "a"
+models = ["alias"]
+
+[[keys]]
+key = "sk-b-0123456789abcdef"
+subject = "b"
+models = ["other"]
+"""
+
+
+async def test_what_is_kept_of_one_caller_is_of_no_other():
+    async with Stand(more=CALLERS) as stand:
+        client = await stand.open()
+
+        async def asked(name: str, page: str) -> tuple[int, list[str], str | None]:
+            key, origin = f"sk-{name}-0123456789abcdef", f"https://{page}.example"
+            answer = await client.ask("GET", "/v1/models", x_api_key=key, origin=origin)
+            body = [model["id"] for model in answer.json.get("data", [])]
+            return answer.status, body, answer.headers.get("access-control-allow-origin")
+
+        for _ in range(2):
+            assert await asked("a", "a") == (200, ["alias"], "https://a.example")
+            assert await asked("a", "b") == (200, ["alias"], "https://b.example")
+            assert await asked("b", "a") == (200, ["other"], "https://a.example")
+            assert await asked("c", "a") == (401, [], "https://a.example")
+            assert await asked("a", "c") == (200, ["alias"], None)
+        await client.close()
