@@ -57,7 +57,7 @@ class Exchange:
         # What the total limit counts from: an earlier exchange, if this takes its place.
         self.began = clock() if began is None else began
         self._connection: UpstreamConnection | None = None
-        self._alarm: Alarm | None = None
+        self._alarm: Alarm | None = None  # once it is no longer young
         self._keep_alive = False
         self._paused = False
         self._resumed = 0.0  # when we last read on after a pause
@@ -113,6 +113,8 @@ class Exchange:
 
     def close(self) -> None:
         """Give the connection back, or drop it.  May be called twice."""
+        if self.sent:
+            self._provider.young.discard(self)
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
@@ -126,12 +128,25 @@ class Exchange:
             connection = await self._acquire(fresh=fresh)
         self._connection = connection
         self.sent = now = self._clock()
-        if self._alarm is None:
-            due = min(now + provider.soonest, self.began + provider.timeouts.total)
-            self._alarm = Alarm(self._loop, self._ring, due)
+        self._watch(now)
         head = await connection.send(request, method)
         self._keep_alive = head.keep_alive
         return head
+
+    def _watch(self, now: float) -> None:
+        """Have the time limits looked at, first when the nearest may be over."""
+        young = self._provider.young
+        end = self.began + self._provider.timeouts.total
+        if end < now + young.seconds:  # an earlier exchange has used most of it
+            self._alarm = Alarm(self._loop, self._ring, end)
+        else:
+            young.add(self, now)
+
+    def due(self, now: float) -> None:
+        """Have an alarm of its own from now on: most exchanges are over by then."""
+        again = self._ring(now)
+        if again is not None:
+            self._alarm = Alarm(self._loop, self._ring, again)
 
     async def _acquire(self, *, fresh: bool) -> UpstreamConnection:
         asked = self._clock()

@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from gateway.breaker import Breaker
+from gateway.delay import Delay
 from gateway.dial import Dialer, tls_context
 from gateway.dialects.dialect import Wire
 from gateway.dialects.known import UPSTREAMS
@@ -60,9 +61,10 @@ class Provider:
         url = config.base_url
         self.name = config.name
         self.timeouts = config.timeouts
-        # The nearest of all, once a request is out: an answer may begin, and halt, before the
-        # first event is due.
-        self.soonest = min(config.timeouts.first_event, config.timeouts.idle)
+        limits = config.timeouts
+        # Requests that are out, until the nearest of all limits: an answer may begin, and halt,
+        # before its first event is due.
+        self.young = Delay(loop, min(limits.first_event, limits.idle, limits.total))
         self.host = url.host
         self.metrics = metrics.upstream(config.name)
         self.dialect = UPSTREAMS[config.dialect]

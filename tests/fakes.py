@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.delay import Delay
-from gateway.desk import FIRST_LOOK, Desk
+from gateway.server import Server
 from gateway.upstream import UpstreamConnection
 
 
@@ -127,12 +127,13 @@ class WoundLoop(FakeLoop):
         return getattr(asyncio.get_running_loop(), name)
 
 
-def wind_by_hand(desk: Desk) -> WoundLoop:
-    """Give the jobs of a desk a clock that only the test moves."""
-    loop = WoundLoop()
+def wind_by_hand(server: Server) -> WoundLoop:
+    """Give a server's jobs and exchanges a clock that only the test moves."""
+    desk, loop = server.desk, WoundLoop()
     desk.loop = loop  # type: ignore[assignment]
     desk.clock = loop.time
-    desk.young = Delay(loop, FIRST_LOOK)  # type: ignore[arg-type]
+    for waiting in (desk, *server.providers.values()):
+        waiting.young = Delay(loop, waiting.young.seconds)  # type: ignore[arg-type]
     return loop
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 from gateway._sseparse import Batch
+from gateway.delay import Delay
 from gateway.desk import Desk
 from gateway.exchange import Exchange
 from gateway.hub import Hub
@@ -76,10 +77,8 @@ class ExchangeScene(PoolScene):
     ) -> None:
         super().__init__(limit)
         timeouts = Timeouts(connect=PATIENCE, first_event=first_event, idle=idle, total=total)
-        soonest = min(first_event, idle)
-        self.provider = SimpleNamespace(
-            name="p", timeouts=timeouts, soonest=soonest, pool=self.pool
-        )
+        young = Delay(self.loop, min(first_event, idle, total))
+        self.provider = SimpleNamespace(name="p", timeouts=timeouts, young=young, pool=self.pool)
 
     def exchange(self) -> Exchange:
         return Exchange(self.provider, self.loop, self.loop.time)

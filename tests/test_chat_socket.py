@@ -178,7 +178,7 @@ async def test_a_chat_is_resumed_as_server_sent_events():
 
 async def test_a_chat_waits_a_minute_for_whoever_lost_it():
     async with Stand() as stand:
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         stand.server.desk.hub.loop = loop
         async with opened(stand, PATH) as client:
             await ask(client, **LONG)

@@ -243,7 +243,7 @@ async def test_an_answer_that_breaks_is_an_error_and_no_end(name):
 @all_clients
 async def test_heartbeats_are_not_seen(name):
     async with half_told() as (stand, go):
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         async with reading(stand, name) as client:
             await seen(client, stand)
             for _ in range(50):  # past three heartbeats, short of every limit

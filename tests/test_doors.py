@@ -69,7 +69,7 @@ async def test_respond_async_makes_a_log_of_what_was_not_to_be_a_stream():
 
 async def test_respond_async_is_answered_at_once_and_goes_on_without_a_reader():
     async with Stand() as stand:
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         client = await stand.open()
         answer = await client.ask("POST", CHAT, chat(**SLOW), prefer="respond-async")
         await stand.mock.until(lambda: stand.mock.open_streams == 1)
@@ -106,7 +106,7 @@ async def test_a_plain_client_that_leaves_ends_its_generation():
 @pytest.mark.parametrize("headers", [RESUME, {"headgate-on-disconnect": "detach"}])
 async def test_who_wants_to_come_back_is_waited_for_a_minute(headers):
     async with Stand() as stand:
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         stand.server.desk.hub.loop = loop
         await left_after_one_event(stand, headers)
         loop.wind(59)

@@ -137,7 +137,7 @@ async def test_a_provider_that_is_slow_to_begin_loses_the_request_to_the_next(st
         Scripted(STREAM) as second,
         Stand(url=first.url, upstream=limit, more=pair(second.url)) as stand,
     ):
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         asking = asyncio.ensure_future(asked(stand))
         await first.asked.wait()
         await until(lambda: stand.server.desk.jobs)
@@ -158,7 +158,7 @@ async def test_a_heartbeat_does_not_end_the_time_in_which_another_may_answer():
         Scripted(STREAM) as second,
         Stand(url=first.url, upstream=limit, more=pair(second.url)) as stand,
     ):
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         client = await stand.open()
         client.send("POST", "/v1/chat/completions", chat(model="pair"))
         await first.asked.wait()
@@ -298,7 +298,7 @@ async def test_the_only_provider_is_asked_again_after_a_back_off():
         Stand(url=provider.url, more=AGAIN) as stand,
     ):
         stand.server.desk.draw = lambda: 0.5
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         asking = asyncio.ensure_future(asked(stand, "again"))
         await resting(stand)
         loop.wind(0.24)
@@ -316,7 +316,7 @@ async def test_a_provider_is_not_asked_again_before_it_wants_to_be(status):
         Scripted(busy, then=(STREAM,)) as provider,
         Stand(url=provider.url, more=AGAIN) as stand,
     ):
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         asking = asyncio.ensure_future(asked(stand, "again"))
         await resting(stand)
         loop.wind(6.9)
@@ -354,7 +354,7 @@ async def test_the_total_limit_holds_over_all_tries():
         Scripted(*steps, then=(NOTHING,)) as provider,
         Stand(url=provider.url, upstream=limits, more=AGAIN) as stand,
     ):
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         asking = asyncio.ensure_future(asked(stand, "again", stream=False))
         await resting(stand)
         loop.wind(7.1)
@@ -392,7 +392,7 @@ async def test_the_time_of_a_try_may_come_in_the_moment_in_which_nobody_wants_it
         Scripted(refusal(503, b"retry-after: 50")) as provider,
         Stand(url=provider.url, more=AGAIN) as stand,
     ):
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         client = await stand.open()
         client.send("POST", "/v1/chat/completions", chat(model="again"))
         await resting(stand)
@@ -514,7 +514,7 @@ async def test_an_upstream_that_keeps_failing_is_left_alone_until_a_probe_succee
         Scripted(STREAM) as second,
         Stand(url=first.url, more=pair(second.url)) as stand,
     ):
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         statuses = {(await asked(stand)).status for _ in range(LIMIT + 5)}
         open_now = counted(await stand.metrics(), "breaker_state")
         asked_first = first.requests

@@ -97,7 +97,7 @@ async def test_a_second_is_asked_when_the_first_is_slow_and_has_the_request(stre
         Scripted(GOOD[stream]) as second,
         Stand(url=first.url, more=hedged(second.url)) as stand,
     ):
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         request = Request(stand, stream=stream)
         await first.asked.wait()
         await until(lambda: stand.server.desk.jobs)
@@ -128,7 +128,7 @@ async def test_the_first_has_it_if_it_speaks_before_the_second(stream):
         Scripted(NOTHING) as second,
         Stand(url=first.url, more=hedged(second.url)) as stand,
     ):
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         request = Request(stand, stream=stream)
         await first.asked.wait()
         await until(lambda: stand.server.desk.jobs)
@@ -151,7 +151,7 @@ async def test_one_that_begins_in_time_stays_alone():
         Scripted(STREAM) as second,
         Stand(url=first.url, more=hedged(second.url)) as stand,
     ):
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         client = await stand.open()
         client.send("POST", PATH, chat(model="pair"))
         await client.head()
@@ -169,7 +169,7 @@ async def test_the_loser_sees_that_it_is_not_wanted_any_more(stream):
         MockProvider(Options(tokens=3)) as second,
         Stand(Options(fault="stall-head"), more=hedged(second.url)) as stand,
     ):
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         request = Request(stand, stream=stream)
         await stand.mock.until(lambda: stand.mock.open_streams == 1)
         loop.wind(DELAY)
@@ -190,7 +190,7 @@ async def test_a_client_hears_a_heartbeat_while_both_are_silent_and_then_the_win
         Scripted(speaks, STREAM) as second,
         Stand(url=first.url, more=hedged(second.url)) as stand,
     ):
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         client = await stand.open()
         client.send("POST", PATH, chat(model="pair"))
         await first.asked.wait()
@@ -217,7 +217,7 @@ async def test_a_request_is_not_kept_in_memory_while_the_answer_of_a_winner_stre
         Scripted(CHUNKED, chunk(TEXT), NOTHING) as second,
         Stand(url=first.url, more=hedged(second.url)) as stand,
     ):
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         client = await stand.open()
         body = chat(model="pair") | {"messages": [{"role": "user", "content": "x" * size}]}
         raw = orjson.dumps(body)
@@ -254,7 +254,7 @@ async def test_one_that_fails_leaves_the_other_alone(fails, stream):
         Scripted(*steps["backup"]) as second,
         Stand(url=first.url, more=hedged(second.url)) as stand,
     ):
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         request = Request(stand, stream=stream)
         await first.asked.wait()
         await until(lambda: stand.server.desk.jobs)
@@ -283,7 +283,7 @@ async def test_only_when_both_have_failed_is_it_sent_once_more(stream):
         Stand(url=first.url, more=hedged(second.url)) as stand,
     ):
         stand.server.desk.draw = lambda: 0.5
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         request = Request(stand, stream=stream)
         await first.asked.wait()
         await until(lambda: stand.server.desk.jobs)
@@ -310,7 +310,7 @@ async def test_when_both_have_failed_and_that_was_all_the_last_says_why():
     ):
         more = hedged(second.url).replace("attempts = 2", "attempts = 1")
         async with Stand(url=first.url, more=more) as stand:
-            loop = wind_by_hand(stand.server.desk)
+            loop = wind_by_hand(stand.server)
             request = Request(stand)
             await first.asked.wait()
             await until(lambda: stand.server.desk.jobs)
@@ -330,7 +330,7 @@ async def test_one_that_fails_soon_is_followed_at_once_and_then_waits_for_nobody
         Scripted(STREAM) as second,
         Stand(url=first.url, more=hedged(second.url)) as stand,
     ):
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         answer = await Request(stand).answered()
         assert not [due for due in loop.timers if due <= loop.now + DELAY]
         metrics = await stand.metrics()
@@ -347,7 +347,7 @@ async def test_a_stream_that_breaks_after_it_has_won_is_told_and_nobody_is_asked
         Scripted(CHUNKED, chunk(TEXT), LAST) as second,
         Stand(url=first.url, more=hedged(second.url)) as stand,
     ):
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         request = Request(stand)
         await first.asked.wait()
         await until(lambda: stand.server.desk.jobs)
@@ -366,7 +366,7 @@ async def test_the_total_limit_counts_from_the_beginning_of_the_first():
     async with Scripted(NOTHING) as first, Scripted(NOTHING) as second:
         more = hedged(second.url, "\n").replace("[models", f"{limits}\n[models")
         async with Stand(url=first.url, upstream=limits, more=more) as stand:
-            loop = wind_by_hand(stand.server.desk)
+            loop = wind_by_hand(stand.server)
             request = Request(stand)
             await first.asked.wait()
             await until(lambda: stand.server.desk.jobs)
@@ -404,7 +404,7 @@ async def test_no_second_is_asked_where_it_would_do_harm(prevent):
         Scripted(STREAM) as second,
         Stand(url=first.url, more=hedged(second.url)) as stand,
     ):
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         prevent(stand)
         request = Request(stand)
         await first.asked.wait()
@@ -427,7 +427,7 @@ async def test_when_all_are_slow_hedges_are_a_share_of_the_load():
         Scripted(NOTHING) as second,
         Stand(url=first.url, more=hedged(second.url)) as stand,
     ):
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         requests = [Request(stand) for _ in range(count)]
         await until(lambda: first.requests == count)
         loop.wind(DELAY)
@@ -449,7 +449,7 @@ async def test_a_probe_that_loses_has_taught_nothing():
         Scripted(NOTHING) as second,
         Stand(url=first.url, more=hedged(second.url)) as stand,
     ):
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         leave_alone(stand)
         loop.wind(6.0)
         breaker = stand.server.providers["backup"].breaker
@@ -475,7 +475,7 @@ async def test_a_page_that_asks_by_eventsource_gets_one_answer():
         Scripted(STREAM) as second,
         Stand(url=first.url, more=hedged(second.url)) as stand,
     ):
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         client = await stand.open()
         client.send("GET", f"{PATH}/stream?model=pair&messages=[]")
         await first.asked.wait()
@@ -494,7 +494,7 @@ async def test_a_chat_over_a_websocket_gets_one_answer():
         Stand(url=first.url, more=hedged(second.url)) as stand,
         connect(f"ws://127.0.0.1:{stand.port}/v1/ws/chat") as client,
     ):
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         await client.send('{"type":"chat","model":"pair","messages":[]}')
         await first.asked.wait()
         loop.wind(DELAY)
@@ -511,7 +511,7 @@ async def test_a_generation_that_nobody_waits_for_is_hedged_too():
         Scripted(STREAM) as second,
         Stand(url=first.url, more=hedged(second.url)) as stand,
     ):
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         answer = await Request(stand, prefer="respond-async")._asking
         await first.asked.wait()
         loop.wind(DELAY)
@@ -526,7 +526,7 @@ async def test_the_two_may_speak_different_dialects(stream):
     async with MockProvider(Options(tokens=3)) as second:
         more = hedged(second.url).replace("backup]\n", 'backup]\ndialect = "anthropic"\n')
         async with Stand(Options(fault="stall-head"), more=more) as stand:
-            loop = wind_by_hand(stand.server.desk)
+            loop = wind_by_hand(stand.server)
             client = await stand.open()
             body = chat(model="pair", stream=stream) | {"seed": 1}
             client.send("POST", PATH, body)
@@ -544,7 +544,7 @@ async def test_one_that_cannot_say_what_is_asked_is_no_second():
     async with MockProvider(Options()) as second:
         more = hedged(second.url).replace("backup]\n", 'backup]\ndialect = "anthropic"\n')
         async with Stand(Options(first_delay=50, tokens=2), more=more) as stand:
-            loop = wind_by_hand(stand.server.desk)
+            loop = wind_by_hand(stand.server)
             client = await stand.open()
             client.send("POST", PATH, chat(model="pair") | {"n": 2})
             await stand.mock.until(lambda: stand.mock.open_streams == 1)
@@ -573,7 +573,7 @@ async def test_at_whatever_moment_it_ends_nothing_is_left(turns, how, stream):
         Stand(url=first.url, more=hedged(second.url)) as stand,
     ):
         desk = stand.server.desk
-        loop = wind_by_hand(desk)
+        loop = wind_by_hand(stand.server)
         before = asyncio.all_tasks()
         client = await stand.open()
         client.send("POST", PATH, chat(model="pair", stream=stream))

@@ -359,7 +359,7 @@ async def test_the_sign_of_life_is_a_ping():
         Scripted(CHUNKED, wait, chunk(stream) + LAST) as provider,
         scripted(provider) as it,
     ):
-        loop = wind_by_hand(it.server.desk)
+        loop = wind_by_hand(it.server)
         client = await it.open()
         client.send("POST", "/v1/messages", ASK)
         await provider.asked.wait()

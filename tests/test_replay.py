@@ -52,7 +52,7 @@ async def paced() -> AsyncIterator[Paced]:
         Scripted(CHUNKED, *itertools.chain(*parts), LAST) as provider,
         Stand(url=provider.url, model=PACED) as stand,
     ):
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         client = await stand.ask()
         due[0].set()
         _, fields = await client.head()

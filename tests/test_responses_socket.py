@@ -390,7 +390,7 @@ async def test_a_socket_that_was_open_too_long_says_so_and_closes_after_its_last
 ):
     monkeypatch.setattr("gateway.responses_socket.LIFETIME", 20.0)  # before a ping is due
     async with stand() as it:
-        loop = wind_by_hand(it.server.desk)
+        loop = wind_by_hand(it.server)
         async with opened(it, PATH) as client:
             await ask(client, "a", LONG)
             id = (await hear(client))["response"]["id"]

@@ -205,7 +205,7 @@ async def test_the_last_who_leaves_ends_what_is_under_way(stream):
 
 async def test_who_may_come_back_is_waited_for_whoever_began():
     async with Stand(model=SHARED) as stand:
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         stand.server.desk.hub.loop = loop
         (first,) = await crowd(stand, chat(**SLOW), 1)
         other = await stand.open()
@@ -226,7 +226,7 @@ async def test_who_may_come_back_is_waited_for_whoever_began():
 
 async def test_a_log_goes_on_to_its_end_once_somebody_reads_it_elsewhere():
     async with Stand(model=SHARED) as stand:
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         stand.server.desk.hub.loop = loop
         first = await stand.ask(headers={"headgate-on-disconnect": "detach"}, **SLOW)
         _, fields = await first.head()
@@ -283,7 +283,7 @@ async def test_the_end_of_the_process_is_told_to_all(stream):
 @BOTH
 async def test_a_good_answer_is_given_again_for_its_time(stream):
     async with Stand(model=SHARED) as stand:
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         body = chat(stream=stream, tokens=3)
         found = await asked(stand, body, body)
         loop.wind(59)

@@ -53,7 +53,7 @@ def paused(stand: Stand) -> bool:
 
 async def test_no_time_limit_but_the_total_runs_while_the_client_is_what_holds_it_up():
     async with Stand(upstream="timeouts = { idle = '3s', total = '60s' }") as stand:
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         client = await stand.ask(tokens=100_000, size=1000)
         await stand.mock.until(lambda: paused(stand))
         loop.wind(59)
@@ -133,7 +133,7 @@ async def test_what_happens_after_done_makes_no_good_stream_a_bad_one(happens):
     rest = asyncio.Event()
     steps = (CHUNKED + chunk(TEXT + FINISH + DONE), rest)
     async with Scripted(*steps, closes=True) as provider, Stand(url=provider.url) as stand:
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         client = await stand.ask()
         await client.answer()
         happens(stand, loop, rest)

@@ -22,7 +22,7 @@ async def test_a_failure_within_the_first_ten_seconds_keeps_its_own_status():
     go = asyncio.Event()
     refusal = b"HTTP/1.1 429 Too Many\r\nretry-after: 7\r\ncontent-length: 2\r\n\r\n{}"
     async with Scripted(go, refusal) as provider, Stand(url=provider.url) as stand:
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         client = await stand.ask()
         await provider.asked.wait()
         loop.wind(FIRST_HEARTBEAT - 0.01)
@@ -36,7 +36,7 @@ async def test_a_failure_within_the_first_ten_seconds_keeps_its_own_status():
 
 async def test_heartbeats_begin_after_ten_seconds_and_come_every_fifteen():
     async with Stand() as stand:
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         client = await stand.ask(fault="stall-first")
         await stand.mock.until(lambda: stand.mock.open_streams == 1)
         loop.wind(FIRST_HEARTBEAT)
@@ -56,7 +56,7 @@ async def test_an_event_puts_the_next_heartbeat_off():
     go = [asyncio.Event() for _ in range(2)]
     steps = [CHUNKED + chunk(TEXT), *(step for event in go for step in (event, chunk(TEXT)))]
     async with Scripted(*steps) as provider, Stand(url=provider.url) as stand:
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         client = await stand.ask()
         await client.head()
         chunks = [await client.chunk()]
@@ -74,7 +74,7 @@ async def test_an_event_puts_the_next_heartbeat_off():
 async def test_a_failure_after_the_first_heartbeat_is_told_in_the_stream():
     go = asyncio.Event()
     async with Scripted(go, closes=True) as provider, Stand(url=provider.url) as stand:
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         client = await stand.ask()
         await provider.asked.wait()
         loop.wind(FIRST_HEARTBEAT)
@@ -106,7 +106,7 @@ async def test_a_provider_that_comes_to_a_halt_is_given_up(limit, steps, after, 
         Scripted(*steps) as provider,
         Stand(url=provider.url, upstream=f"timeouts = {{ {limit} }}") as stand,
     ):
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         client = await stand.ask()
         if any(TEXT in step for step in steps):
             await client.head()
@@ -136,7 +136,7 @@ async def test_events_put_the_idle_limit_off_but_not_the_total():
     steps = [CHUNKED + chunk(TEXT), *(step for event in go for step in (event, chunk(TEXT)))]
     limits = "timeouts = { idle = '3s', total = '10s' }"
     async with Scripted(*steps) as provider, Stand(url=provider.url, upstream=limits) as stand:
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         client = await stand.ask()
         await client.head()
         await client.chunk()

@@ -164,7 +164,7 @@ LIMITS = {
 async def test_a_provider_that_comes_to_a_halt_is_given_up(steps, limit, after):
     limits = f"timeouts = {{ {limit} }}"
     async with Scripted(*steps) as provider, Stand(url=provider.url, upstream=limits) as stand:
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         client = await stand.open()
         client.send("POST", "/v1/chat/completions", {"model": "m"})
         await provider.asked.wait()

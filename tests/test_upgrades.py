@@ -146,7 +146,7 @@ async def test_a_cancel_frame_ends_the_provider_and_tells_the_reader():
 
 async def test_a_generation_waits_for_a_websocket_that_is_lost():
     async with Stand() as stand:
-        loop = wind_by_hand(stand.server.desk)
+        loop = wind_by_hand(stand.server)
         stand.server.desk.hub.loop = loop
         client = await stand.ask(**LONG)
         _, fields = await client.head()
