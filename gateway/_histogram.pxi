@@ -1,4 +1,15 @@
-# Observations, counted in place.
+# Figures, counted in place.
+
+@final
+cdef class Count:
+    """A number that things are added to."""
+
+    cdef readonly double value
+
+    def add(self, double n=1.0):
+        """Add `n`."""
+        self.value += n
+
 
 @final
 cdef class Histogram:

@@ -29,6 +29,11 @@ class Batch:
     def framed(self, style: int, epoch: bytes) -> bytes: ...
 
 @final
+class Count:
+    value: Final[float]
+    def add(self, n: float = 1.0) -> None: ...
+
+@final
 class Histogram:
     bounds: Final[tuple[float, ...]]
     def __init__(self, bounds: Sequence[float]) -> None: ...

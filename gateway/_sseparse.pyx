@@ -77,7 +77,7 @@ RESPONSES = _RESPONSES
 include "_heads.pxi"      # RFC 9112: where a head ends, and its fields
 include "_bodies.pxi"     # RFC 9112: chunks and lengths
 include "_batches.pxi"    # events as a log keeps them
-include "_histogram.pxi"  # observations
+include "_histogram.pxi"  # counts and observations
 include "_blocks.pxi"     # the HTML standard: blocks
 include "_dialects.pxi"   # what events tell of their stream
 include "_events.pxi"     # the HTML standard: events, in batches

@@ -1,8 +1,8 @@
 """What the gateway counts and measures, as `/metrics` shows it.
 
-Counting is a dictionary's `+= 1` and measuring a compiled slot; prometheus-client has
-the names, types and text format, at scrape, through its Collector.  Its own objects
-would cost 622 ns an observation.
+Counting and measuring is done in compiled slots, which whoever often counts has at hand;
+prometheus-client has the names, types and text format, at scrape, through its Collector.
+Its own objects would cost 622 ns an observation.
 
 `series.py` names everything.  A label value that is not of its closed set counts as
 `other`; "" stands where a label does not apply.
@@ -13,8 +13,9 @@ import platform
 import resource
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from prometheus_client import generate_latest
 from prometheus_client.metrics_core import (
@@ -27,7 +28,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from gateway import __version__
-from gateway._sseparse import Histogram
+from gateway._sseparse import Count, Histogram
 from gateway.chat import Usage
 from gateway.series import (
     CAUSES,
@@ -57,45 +58,28 @@ from gateway.series import (
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 
+Slot = TypeVar("Slot", Count, Histogram)
 Key = tuple[str | int, ...]  # label values, in the order of the spec
 Reading = Callable[[], float | Mapping[Key, float]]
 
 
-class Counter:
-    """Numbers by label values."""
+class Series(Generic[Slot]):
+    """Slots by label values."""
 
-    __slots__ = ("_closed", "values")
+    __slots__ = ("_closed", "_make", "slots")
 
-    def __init__(self, closed: tuple[Container[object], ...]) -> None:
-        self.values: dict[Key, float] = {}
+    def __init__(self, closed: tuple[Container[object], ...], make: Callable[[], Slot]) -> None:
+        self.slots: dict[Key, Slot] = {}
         self._closed = closed  # what each label may be
+        self._make: Callable[[], Slot] = make
 
-    def add(self, key: Key, n: float = 1) -> None:
-        """Add `n`; a value that its label may not have counts as `other`."""
+    def at(self, key: Key) -> Slot:
+        """Return the slot of these label values, `other` for those that may not be."""
         # A key that is there was judged before; judging each would cost more than counting.
-        try:
-            self.values[key] += n
-        except KeyError:
-            key = _close(key, self._closed)
-            self.values[key] = self.values.get(key, 0) + n
-
-
-class Histograms:
-    """Histograms by label values."""
-
-    __slots__ = ("_bounds", "_closed", "values")
-
-    def __init__(self, closed: tuple[Container[object], ...], bounds: tuple[float, ...]) -> None:
-        self.values: dict[Key, Histogram] = {}
-        self._closed = closed  # what each label may be
-        self._bounds = bounds
-
-    def at(self, key: Key) -> Histogram:
-        """Return the histogram of these label values, `other` for those that may not be."""
-        found = self.values.get(key)
+        found = self.slots.get(key)
         if found is None:
             key = _close(key, self._closed)
-            found = self.values.setdefault(key, Histogram(self._bounds))
+            found = self.slots.get(key) or self.slots.setdefault(key, self._make())
         return found
 
 
@@ -134,16 +118,17 @@ class Metrics(Collector):
             "listener": frozenset(LISTENERS),
             "state": frozenset(POOL_STATES),
         }
-        self._counted = {name: Counter(self._closed(spec)) for name, spec in COUNTED.items()}
+        self._counted = {name: Series(self._closed(spec), Count) for name, spec in COUNTED.items()}
         self._measured = {
-            name: Histograms(self._closed(spec), spec.bounds) for name, spec in MEASURED.items()
+            name: Series(self._closed(spec), partial(Histogram, spec.bounds))
+            for name, spec in MEASURED.items()
         }
         self._watched: dict[str, tuple[Spec, Reading]] = {}
-        # By name above for the scrape; by attribute for those who count.
-        self._requests = self._counted["requests_total"]
-        self._ended = self._counted["streams_ended_total"]
-        self._tokens = self._counted["tokens_total"]
-        self._durations = self._measured["request_duration_seconds"]
+        # By name above for the scrape; here what is counted in every request.
+        self._served: dict[tuple[str, str, str, int], tuple[Count, Histogram]] = {}
+        self._spent: dict[str, tuple[Count, Count]] = {}
+        self._ended = self._single("streams_ended_total", ENDINGS)
+        self._active = self._single("streams_active", TRANSPORTS)
         overhead = self._measured["overhead_seconds"]
         self.overhead_request = overhead.at(("request",))
         self.overhead_first = overhead.at(("first_event",))
@@ -170,66 +155,69 @@ class Metrics(Collector):
 
     def request(self, route: str, model: str, upstream: str, code: int, duration: float) -> None:
         """Count an answered request; `duration` in seconds."""
-        self._requests.add((route, model, upstream, code))
-        self._durations.at((route, model, upstream)).observe(duration)
+        key = (route, model, upstream, code)
+        requests, durations = self._served.get(key) or self._serve(key)
+        requests.add()
+        durations.observe(duration)
 
     def ended(self, reason: str) -> None:
         """Count the end of a generation."""
-        self._ended.add((reason,))
+        (self._ended.get(reason) or self._at("streams_ended_total", reason)).add()
 
     def stream_started(self, transport: str) -> None:
         """Count a stream as active; `stream_stopped` must follow."""
-        self._counted["streams_active"].add((transport,))
+        (self._active.get(transport) or self._at("streams_active", transport)).add()
 
     def stream_stopped(self, transport: str) -> None:
         """Count an active stream as gone."""
-        self._counted["streams_active"].add((transport,), -1)
+        (self._active.get(transport) or self._at("streams_active", transport)).add(-1)
 
     def tokens(self, model: str, read: Usage) -> None:
         """Count the tokens of an answer."""
-        self._tokens.add((model, "input"), read.input)
-        self._tokens.add((model, "output"), read.output)
+        taken, given = self._spent.get(model) or self._spend(model)
+        taken.add(read.input)
+        given.add(read.output)
         if read.cached:
-            self._tokens.add((model, "cached"), read.cached)
+            self._at("tokens_total", model, "cached").add(read.cached)
         if read.reasoning:
-            self._tokens.add((model, "reasoning"), read.reasoning)
+            self._at("tokens_total", model, "reasoning").add(read.reasoning)
 
     def upstream_error(self, upstream: str, kind: str) -> None:
         """Count a failure of an upstream; `kind` as its error has it."""
-        self._counted["upstream_errors_total"].add((upstream, kind))
+        self._at("upstream_errors_total", upstream, kind).add()
 
     def health_checked(self, upstream: str, outcome: str, n: int = 1) -> None:
         """Count `n` health checks of an upstream; of 0 the figure is shown before the first."""
-        self._counted["health_checks_total"].add((upstream, outcome), n)
+        self._at("health_checks_total", upstream, outcome).add(n)
 
     def resumed(self, outcome: str) -> None:
         """Count a reader that came with a cursor, by what became of it."""
-        self._counted["resumes_total"].add((outcome,))
+        self._at("resumes_total", outcome).add()
 
     def coalesced(self, model: str, outcome: str, n: int = 1) -> None:
         """Count requests of a model that coalesces, by whether another's answer answered them."""
-        self._counted["coalesced_total"].add((model, outcome), n)
+        self._at("coalesced_total", model, outcome).add(n)
 
     def retried(self, cause: str) -> None:
         """Count a request that is sent once more, by what had failed."""
-        self._counted["retries_total"].add((cause,))
+        self._at("retries_total", cause).add()
 
     def may_hedge(self, model: str) -> None:
         """Show hedges of this model from now on, also while there are none."""
         for outcome in HEDGES:
-            self._counted["hedges_total"].add((model, outcome), 0)
+            self._at("hedges_total", model, outcome).add(0)
 
     def hedged(self, model: str, outcome: str) -> None:
         """Count a second request that was sent beside a slow one, by what became of it."""
-        self._counted["hedges_total"].add((model, outcome))
+        self._at("hedges_total", model, outcome).add()
 
     def disconnect(self, phase: str) -> None:
         """Count a client that left in this stage of its request."""
-        self._counted["client_disconnects_total"].add((phase,))
+        self._at("client_disconnects_total", phase).add()
 
     def rejected(self, status: int) -> None:
         """Count a request that was refused before it reached a route."""
-        self._counted["http_rejects_total"].add((status,))
+        self._at("http_rejects_total", status).add()
 
     # Showing.
 
@@ -251,9 +239,9 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield every family, for prometheus-client."""
         for name, spec in COUNTED.items():
-            yield _numbers(name, spec, self._counted[name].values)
+            yield _numbers(name, spec, self.counts(name))
         for name, spec in MEASURED.items():
-            yield _histograms(name, spec, self._measured[name].values)
+            yield _histograms(name, spec, self._measured[name].slots)
         for name, (spec, reading) in self._watched.items():
             yield _numbers(name, spec, self._read(spec, reading))
         yield InfoMetricFamily(
@@ -262,31 +250,55 @@ class Metrics(Collector):
             {"version": __version__, "python": platform.python_version()},
         )
 
+    def counts(self, name: str) -> dict[Key, float]:
+        """Return what was counted so far under a name of COUNTED, by label values."""
+        return _values(self._counted[name])
+
     def _read(self, spec: Spec, reading: Reading) -> dict[Key, float]:
         value = reading()
-        total = Counter(self._closed(spec))
+        total = Series(self._closed(spec), Count)
         for key, number in value.items() if isinstance(value, Mapping) else [((), value)]:
-            total.add(key, number)
-        return total.values
+            total.at(key).add(number)
+        return _values(total)
 
     def _closed(self, spec: Spec) -> tuple[Container[object], ...]:
         return tuple(self._sets[label] for label in spec.labels)
 
+    def _at(self, name: str, *labels: str | int) -> Count:
+        return self._counted[name].at(labels)
+
+    def _single(self, name: str, labels: Iterable[str]) -> dict[str, Count]:
+        """Return the counts of these values of the only label there is, shown from now on."""
+        return {label: self._at(name, label) for label in labels}
+
+    def _serve(self, key: tuple[str, str, str, int]) -> tuple[Count, Histogram]:
+        """Return where requests of this route, model, upstream and code are counted."""
+        route, model, upstream, _ = key
+        requests = self._counted["requests_total"]
+        durations = self._measured["request_duration_seconds"].at((route, model, upstream))
+        served = requests.at(key), durations
+        if key in requests.slots:  # else it is of a name that nobody configured
+            self._served[key] = served
+        return served
+
+    def _spend(self, model: str) -> tuple[Count, Count]:
+        """Return where what a model took and gave is counted."""
+        spent = self._at("tokens_total", model, "input"), self._at("tokens_total", model, "output")
+        if (model, "input") in self._counted["tokens_total"].slots:
+            self._spent[model] = spent
+        return spent
+
     def _begin_at_zero(self, upstreams: Iterable[str], kinds: Iterable[str]) -> None:
         """Show what has not happened yet: `rate()` does not see a series' first value."""
         for cause in CAUSES:
-            self._counted["retries_total"].add((cause,), 0)
-        for reason in ENDINGS:
-            self._ended.add((reason,), 0)
+            self._at("retries_total", cause)
         for outcome in RESUMES:
-            self._counted["resumes_total"].add((outcome,), 0)
+            self._at("resumes_total", outcome)
         for stage in STAGES:
-            self._counted["client_disconnects_total"].add((stage,), 0)
+            self._at("client_disconnects_total", stage)
         for upstream in sorted(upstreams):
             for kind in sorted(kinds):
-                self._counted["upstream_errors_total"].add((upstream, kind), 0)
-        for transport in TRANSPORTS:
-            self._counted["streams_active"].add((transport,), 0)
+                self._at("upstream_errors_total", upstream, kind)
 
     def _watch_process(self) -> None:
         started = time.time()
@@ -301,6 +313,10 @@ def _close(key: Key, closed: tuple[Container[object], ...]) -> Key:
     return tuple(
         value if value in allowed else OTHER for value, allowed in zip(key, closed, strict=True)
     )
+
+
+def _values(counts: Series[Count]) -> dict[Key, float]:
+    return {key: count.value for key, count in counts.slots.items()}
 
 
 def _full(name: str) -> str:

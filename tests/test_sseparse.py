@@ -20,6 +20,7 @@ from gateway._sseparse import (
     UNTIL_CLOSE,
     Batch,
     BodyDecoder,
+    Count,
     Entries,
     EventParser,
     Histogram,
@@ -501,6 +502,15 @@ def test_a_stream_in_chunks_of_one_byte_is_the_same_stream():
 
 
 # What is measured.
+
+
+def test_a_count_counts():
+    count = Count()
+    count.add()
+    count.add(2.5)
+    count.add(-1)
+
+    assert count.value == 2.5
 
 
 def test_a_histogram_counts_a_value_in_the_bucket_whose_bound_it_does_not_exceed():
