@@ -1,5 +1,8 @@
 """The OpenAI dialect: what is read from a request is what the provider is sent."""
 
+import gc
+from contextlib import nullcontext
+
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -7,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.chat import Usage
 from gateway.dialects import openai
-from gateway.dialects.calls import MAX_DEPTH, look_at
+from gateway.dialects.calls import LARGE, MAX_DEPTH, look_at
 from gateway.dialects.openai import read_call, status_of, upstream_body
 from gateway.dialects.openai_events import read_usage
 from gateway.errors import ClientError, UpstreamProtocolError, UpstreamTimeout
@@ -84,6 +87,19 @@ def test_a_body_that_is_no_request_is_refused_in_plain_words(raw, param, words):
 
 def test_the_deepest_body_that_passes_passes():
     assert read_call(nested(MAX_DEPTH)).model == "m"
+
+
+@pytest.mark.parametrize("collects", [True, False])
+@pytest.mark.parametrize("end", [b"", b"]"], ids=["whole", "broken"])
+def test_a_large_body_is_read_like_any_other(collects, end):
+    raw = body(messages=["x" * LARGE]) + end
+    (gc.enable if collects else gc.disable)()
+    try:
+        with pytest.raises(ClientError, match="not JSON") if end else nullcontext():
+            assert read_call(raw).body == orjson.loads(raw)
+        assert gc.isenabled() == collects
+    finally:
+        gc.enable()
 
 
 def test_brackets_in_a_text_are_not_levels():

@@ -22,6 +22,8 @@ from gateway.errors import (
 
 # Nesting of a request's JSON; tool schemas reach 20 (design §8).
 MAX_DEPTH = 64
+# Bytes of a request from which the collector may begin time and again while it is decoded.
+LARGE = 64 * 1024
 # How msgspec says that something is not there.
 MISSING = re.compile(r"Object missing required field `(\w+)`")
 # Names of parameters come from outside, and go into a field of the answer's head.
@@ -70,7 +72,10 @@ def read_body(raw: bytes) -> dict[str, Any]:
     """
     if depth(raw) > MAX_DEPTH:
         raise ClientError(f"the body nests deeper than {MAX_DEPTH} levels")
-    body = _loads(raw)
+    try:
+        body = orjson.loads(raw) if len(raw) < LARGE else _loads_large(raw)
+    except orjson.JSONDecodeError as error:
+        raise ClientError(f"the body is not JSON: {error}") from error
     if not isinstance(body, dict):
         raise ClientError("the body must be a JSON object")
     return body
@@ -86,8 +91,8 @@ def read_call(dialect: str, raw: bytes, *, streams: bool = True, forced: bool = 
     """
     body = read_body(raw)
     body = body | {"stream": True} if forced else body
-    model, stream = read_model(body), read_stream(body) and streams
-    return Call(dialect=dialect, model=model, stream=stream, wants_usage=True, body=body)
+    model, stream = model_and_stream(body)
+    return Call(dialect, model, stream and streams, wants_usage=True, body=body)
 
 
 def upstream_body(call: Call, model: str) -> bytes:
@@ -95,28 +100,18 @@ def upstream_body(call: Call, model: str) -> bytes:
     return orjson.dumps({**call.body, "model": model})
 
 
-def read_model(body: dict[str, Any]) -> str:
-    """Return the model that a body names.
+def model_and_stream(body: dict[str, Any]) -> tuple[str, bool]:
+    """Return the model that a body names, and whether it asks for a stream.
 
     Raises:
-        ClientError: it names none.
+        ClientError: it names none, or says neither yes nor no; names the parameter.
     """
-    model = body.get("model")
+    model, stream = body.get("model"), body.get("stream")
     if not isinstance(model, str) or not model:
         raise ClientError("you must provide a model parameter", param="model")
-    return model
-
-
-def read_stream(body: dict[str, Any]) -> bool:
-    """Tell whether a body asks for a stream.
-
-    Raises:
-        ClientError: it says neither yes nor no.
-    """
-    stream = body.get("stream")
     if stream is not None and not isinstance(stream, bool):
         raise ClientError("stream must be true or false", param="stream")
-    return bool(stream)
+    return model, stream is True
 
 
 def shaped(body: dict[str, Any], kind: type[_T]) -> _T:
@@ -231,14 +226,12 @@ def shown(names: Iterable[str]) -> list[str]:
     return [name for name in dict.fromkeys(names) if SHOWN_NAME.fullmatch(name)][:MAX_SHOWN]
 
 
-def _loads(raw: bytes) -> Any:
+def _loads_large(raw: bytes) -> Any:
     """Decode JSON, with the collector off: a big body is a million objects and no garbage."""
     enabled = gc.isenabled()
     gc.disable()
     try:
         return orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise ClientError(f"the body is not JSON: {error}") from error
     finally:
         if enabled:
             gc.enable()

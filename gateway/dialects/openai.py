@@ -17,7 +17,7 @@ from gateway.dialects import (
     openai_events,
     openai_requests,
 )
-from gateway.dialects.calls import MAX_DEPTH, Call, Heading, read_body
+from gateway.dialects.calls import MAX_DEPTH, Call, Heading, model_and_stream, read_body
 from gateway.dialects.dialect import ClientDialect, UpstreamDialect, Wire
 from gateway.errors import ClientError, GatewayError
 
@@ -67,28 +67,20 @@ def _value(text: str) -> Any:
 
 
 def _judged(body: dict[str, Any], *, streams: bool = True) -> Call:
-    model, stream = calls.read_model(body), calls.read_stream(body)
-    options = body.get("stream_options")
+    model, stream = model_and_stream(body)
+    options, functions = body.get("stream_options"), body.get("functions")
     if options is not None and not isinstance(options, dict):
         raise ClientError("stream_options must be an object", param="stream_options")
     wants_usage = bool(options and options.get("include_usage"))
-    return Call(
-        dialect="openai",
-        model=model,
-        stream=stream and streams,
-        wants_usage=wants_usage,
-        body=body,
-        functions=bool(body.get("functions")),
-    )
+    return Call("openai", model, stream and streams, wants_usage, body, bool(functions))
 
 
 def upstream_body(call: Call, model: str) -> bytes:
     """Encode the request for the provider: its own model name, and usage always asked for."""
-    body = {**call.body, "model": model}
-    if call.stream and not call.wants_usage:
-        options = body.get("stream_options") or {}
-        body["stream_options"] = {**options, "include_usage": True}
-    return orjson.dumps(body)
+    if call.wants_usage or not call.stream:
+        return orjson.dumps({**call.body, "model": model})
+    options = {**(call.body.get("stream_options") or {}), "include_usage": True}
+    return orjson.dumps({**call.body, "model": model, "stream_options": options})
 
 
 def error_body(error: GatewayError, request_id: str) -> dict[str, Any]:
