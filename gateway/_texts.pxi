@@ -44,10 +44,22 @@ def mended(bytes text not None):
     return _HALVES.sub(lambda found: found[1] or rb"\ufffd", text)
 
 
-def count(found, str key not None):
+cpdef count(found, str key):
     """Return the number of tokens under a key of what should be an object; 0 if it is none."""
     number = found.get(key) if isinstance(found, dict) else None
     return number if type(number) is int and 0 <= number <= TOKENS_LIMIT else 0
+
+
+cpdef read_usage(dict usage):
+    """Return what a usage object of OpenAI's says, in tokens."""
+    prompt = usage.get("prompt_tokens_details")
+    return Usage(
+        count(usage, "prompt_tokens"),
+        count(usage, "completion_tokens"),
+        count(prompt, "cached_tokens"),
+        count(usage.get("completion_tokens_details"), "reasoning_tokens"),
+        count(prompt, "cache_write_tokens"),
+    )
 
 
 # What the events say.
@@ -120,17 +132,7 @@ cdef int read_totals(dict event, list events) except -1:
     """Append what a chunk says besides its choices: usage and error."""
     cdef dict usage = mapping(event.get("usage"))
     if usage:
-        prompt = mapping(usage.get("prompt_tokens_details"))
-        reasoning = mapping(usage.get("completion_tokens_details")).get("reasoning_tokens")
-        events.append(
-            Usage(
-                number(usage.get("prompt_tokens")),
-                number(usage.get("completion_tokens")),
-                number(prompt.get("cached_tokens")),
-                number(reasoning),
-                number(prompt.get("cache_write_tokens")),
-            )
-        )
+        events.append(read_usage(usage))
     if event.get("error"):
         error = error_object(event["error"])
         events.append(Fault(*[str(error.get(key) or "") for key in ("message", "type", "code")]))

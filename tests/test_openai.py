@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway._sseparse import read_usage
 from gateway.chat import Usage
 from gateway.dialects import openai
 from gateway.dialects.calls import LARGE, MAX_DEPTH, look_at
 from gateway.dialects.openai import read_call, status_of, upstream_body
-from gateway.dialects.openai_events import read_usage
 from gateway.errors import ClientError, UpstreamProtocolError, UpstreamTimeout
 
 

@@ -4,7 +4,7 @@ There are two, for clients may speak one and upstreams another: what is needed o
 dialect, and what of a client's.  Most dialects have both.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from gateway.chat import Answer, ChatRequest, Event, Usage
@@ -74,7 +74,7 @@ class UpstreamDialect(NamedTuple):
     write_request: Callable[[ChatRequest, str], Written]  # raises ClientError
     reader: Callable[[], Read]
     read_answer: Callable[[dict[str, Any]], Answer]
-    read_usage: Callable[[Mapping[str, Any]], Usage]
+    read_usage: Callable[[dict[str, Any]], Usage]
     reason: Callable[[str], str]  # why an answer ended, in the words of `chat`
     status_of: Callable[[dict[str, Any]], int]  # that an error in a 200 should have had
     # A text after a text is read by itself: what came before matters not, nor what will.

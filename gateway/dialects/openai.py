@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from gateway._sseparse import OPENAI, depth, said
+from gateway._sseparse import OPENAI, depth, read_usage, said
 from gateway.dialects import (
     calls,
     openai_answers,
@@ -168,7 +168,7 @@ UPSTREAM = UpstreamDialect(
     write_request=openai_bodies.write_request,
     reader=lambda: said,
     read_answer=openai_answers.read_answer,
-    read_usage=openai_events.read_usage,
+    read_usage=read_usage,
     reason=lambda word: word,
     status_of=status_of,
     steady=True,

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from gateway._sseparse import said
+from gateway._sseparse import read_usage, said
 from gateway.chat import Answer, Fault, Part, Refusal, Stop, Text, Thinking, ToolUse, Usage
 from gateway.dialects.calls import Heading, refused, text
-from gateway.dialects.openai_events import read_usage, write_usage
+from gateway.dialects.openai_events import write_usage
 from gateway.dialects.openai_legacy import call, finish
 from gateway.dialects.openai_requests import read_thinking
 from gateway.errors import UpstreamProtocolError

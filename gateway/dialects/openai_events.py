@@ -4,10 +4,8 @@
 a chunk needs no other.  Only the usage waits, for it may be told more than once.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
-from gateway._sseparse import count
 from gateway.chat import Delta, Event, Fault, Start, Stop, ToolCall, Usage
 from gateway.dialects import openai_legacy
 from gateway.dialects.calls import Heading, encode
@@ -132,15 +130,3 @@ def write_usage(usage: Usage) -> dict[str, Any]:
         "prompt_tokens_details": prompt,
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
     }
-
-
-def read_usage(usage: Mapping[str, Any]) -> Usage:
-    """Read a usage object; what is not a sensible number is 0."""
-    prompt = usage.get("prompt_tokens_details")
-    return Usage(
-        input=count(usage, "prompt_tokens"),
-        output=count(usage, "completion_tokens"),
-        cached=count(prompt, "cached_tokens"),
-        reasoning=count(usage.get("completion_tokens_details"), "reasoning_tokens"),
-        written=count(prompt, "cache_write_tokens"),
-    )
