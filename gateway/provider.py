@@ -42,6 +42,8 @@ DELAY = re.compile(rb"[0-9]{1,18}(\.[0-9]{1,3})?")
 # How base URLs end that name the version of an API.
 VERSION = re.compile(r"/v[0-9]+[a-z0-9]*$")
 DEFAULT_PORTS = {"http": 80, "https": 443}
+EVENTS = b"accept: text/event-stream\r\n"
+JSON = b"accept: application/json\r\n"
 
 
 class Provider:
@@ -90,6 +92,8 @@ class Provider:
         self._passed = wire.passed
         self._needed = [(name, field(name, value)) for name, value in wire.fields]
         self._fixed = {key: _fixed_fields(url, wire, key) for key in secrets or [b""]}
+        self._of_streams = {key: fields + EVENTS for key, fields in self._fixed.items()}
+        self._of_others = {key: fields + JSON for key, fields in self._fixed.items()}
         # A key that is the beginning of another must not hide it.
         self._secrets = sorted(secrets, key=len, reverse=True)
 
@@ -120,7 +124,7 @@ class Provider:
         self, path: bytes, head: RequestHead, body: bytes, *, stream: bool, key: Key
     ) -> bytes:
         """Return a whole POST request to `path`, below the base URL's own path, under `key`."""
-        accept = b"text/event-stream" if stream else b"application/json"
+        fixed = self._of_streams if stream else self._of_others
         # Written as they are: the guard has let no control byte into any value.
         passed = head.lines(self._passed)
         for name, line in self._needed:
@@ -128,8 +132,7 @@ class Provider:
                 passed += line
         return b"".join((
             b"POST ", self._prefix, path, b" HTTP/1.1\r\n",
-            self._fixed[key.value],
-            b"accept: ", accept, b"\r\n",
+            fixed[key.value],
             passed,
             b"content-type: application/json\r\n"
             b"content-length: %d\r\n\r\n" % len(body),

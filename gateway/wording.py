@@ -39,32 +39,31 @@ class Wording:
         Raises:
             ClientError: it asks for what cannot be said in the dialect of the target.
         """
-        body, below, dropped = self._body(target)
-        request = target.provider.request(
-            below.encode(), self._head, body, stream=self._call.stream, key=key
-        )
+        call = self._call if self._fit is None else self._fit(target)
+        path, provider = self._path, target.provider
+        dropped: tuple[str, ...] = ()
+        if call.dialect == provider.dialect.name:
+            body = CLIENTS[call.dialect].upstream_body(call, target.model or call.model)
+        else:
+            body, path, dropped = self._translation(call, target)
+        stream = self._call.stream
+        request = provider.request(path.encode(), self._head, body, stream=stream, key=key)
         return request, dropped
 
     def missing(self, target: Target) -> tuple[str, ...]:
         """Return the parameters that are not in the request for a target; raise as `write` does."""
-        if target.provider.dialect.name == self._call.dialect:
+        if self._call.dialect == target.provider.dialect.name:
             return ()
-        return self._body(target)[2]
-
-    def _body(self, target: Target) -> tuple[bytes, str, tuple[str, ...]]:
         call = self._call if self._fit is None else self._fit(target)
+        return self._translation(call, target)[2]
+
+    def _translation(self, call: Call, target: Target) -> tuple[bytes, str, tuple[str, ...]]:
+        """Return body and path of a call in the dialect of a target, and what is not in it."""
         ours, theirs = CLIENTS[call.dialect], target.provider.dialect
-        model = target.model or call.model
-        if ours.name == theirs.name:
-            return ours.upstream_body(call, model), self._path, ()
         if self._path != ours.path:
             lacks = f"this model's upstream speaks {theirs.name}, which has no {self._path}"
             raise ClientError(lacks)
-        body, dropped = self._translation(call, theirs, model)
-        return body, theirs.wire.path(model, call.stream), dropped
-
-    def _translation(self, call: Call, theirs: UpstreamDialect, model: str) -> Body:
-        """Return what a call is in a dialect."""
+        model = target.model or call.model
         # It is ours, or one that `fit` has: its id is its own for as long as we are there.
         key = (id(call), theirs.name, model)
         known = self._translated.get(key)
@@ -72,7 +71,7 @@ class Wording:
             known = self._translated[key] = _translate(call, theirs, model)
         if isinstance(known, ClientError):
             raise known
-        return known
+        return known[0], theirs.wire.path(model, call.stream), known[1]
 
 
 def _translate(call: Call, theirs: UpstreamDialect, model: str) -> Body | ClientError:
