@@ -1,5 +1,48 @@
-# The log's line about a request, where all of its values are plain.
-#
+# The log: its lines until they are written, and the line of a request whose values are plain.
+
+@final
+cdef class Backlog:
+    """Lines for a writer that may lag, up to `room` bytes.
+
+    Any thread may call it and so may a finalizer, amid whatever else: no call gives way to
+    another, for none runs a step of Python before all is in order.
+    """
+
+    cdef:
+        readonly Py_ssize_t room    # bytes that it takes yet
+        list _lines
+        object _wake                # called when there is something again
+
+    def __init__(self, Py_ssize_t room, wake):
+        self.room = room
+        self._lines = []
+        self._wake = wake
+
+    def put(self, bytes line not None):
+        """Take a line, and return whether there was room for it."""
+        if PyBytes_GET_SIZE(line) > self.room:
+            return False
+        self.room -= PyBytes_GET_SIZE(line)
+        self._lines.append(line)
+        if PyList_GET_SIZE(self._lines) == 1:
+            self._wake()
+        return True
+
+    def take(self):
+        """Return all lines, in their order; their bytes count until they are `written`."""
+        cdef list fresh = []
+        lines, self._lines = self._lines, fresh
+        return lines
+
+    def written(self, Py_ssize_t size):
+        """Have room again for so many bytes."""
+        self.room += size
+
+    def close(self):
+        """Take no more."""
+        self.room = -1 - FOREVER
+
+
 # One is written for every request.  Each function points behind what it wrote, or is NULL
 # if that takes more than copying, or the one before it was.
 

@@ -87,4 +87,4 @@ include "_frames.pxi"     # the ways a reader may want its entries
 include "_readers.pxi"    # a log, and the ways from an upstream to whoever reads it
 include "_texts.pxi"      # what the JSON in an event says
 include "_moulds.pxi"     # events that differ only by a text, in another dialect
-include "_lines.pxi"      # what the log says of a request
+include "_lines.pxi"      # the log: lines that wait, and the one of a request

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -23,7 +24,7 @@ import msgspec
 import orjson
 from msgspec.structs import astuple
 
-from gateway._sseparse import MAX_VALUE, request_line, stamp
+from gateway._sseparse import MAX_VALUE, Backlog, request_line, stamp
 
 
 # Bytes of lines not yet written: a minute at a hundred requests a second.
@@ -138,12 +139,11 @@ class Writer:
         self._fd = fd
         self._gap = gap
         self._missed = 0  # of the dropped, those that no line has told yet
-        self._backlog = 0  # bytes not yet written
         # Reentrant both: asyncio logs from finalizers, and a collection that finds
         # one may begin in the middle of `put`.
-        self._lock = threading.RLock()  # for the three numbers above
-        self._queue: SimpleQueue[bytes] = SimpleQueue()  # an empty line is the last
-        self._closed = False
+        self._lock = threading.RLock()  # for the two numbers above
+        self._bell: SimpleQueue[None] = SimpleQueue()  # rings when there are lines, or no more
+        self._backlog = Backlog(MAX_BACKLOG, partial(self._bell.put, None))
         self._hurry = threading.Event()  # close does not wait for lines to gather
         # A daemon, since a write that nobody reads cannot be called back.
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
@@ -151,32 +151,33 @@ class Writer:
 
     def put(self, line: bytes) -> None:
         """Have a line written, or drop it if there is no room."""
-        with self._lock:
-            if self._backlog + len(line) > MAX_BACKLOG or self._closed:
-                self._drop(1)
-                return
-            if self._missed:
-                self._tell()
-            self._backlog += len(line)
-            self._queue.put(line)
+        if self._missed or not self._backlog.put(line):
+            self._put_late(line)
 
     def close(self) -> None:
         """Write what is left, for at most CLOSE_TIME.  May be called twice."""
+        if self._hurry.is_set():
+            return
         with self._lock:
-            if self._closed:
-                return
-            if self._missed:
-                self._tell()
-            self._closed = True
-            self._queue.put(b"")
+            self._tell()
+            self._backlog.close()
         self._hurry.set()
+        self._bell.put(None)
         self._thread.join(CLOSE_TIME)
+
+    def _put_late(self, line: bytes) -> None:
+        with self._lock:
+            if len(line) > self._backlog.room:
+                self._drop(1)
+                return
+            self._tell()
+            if not self._backlog.put(line):
+                self._drop(1)
 
     def _tell(self) -> None:
         missed, self._missed = self._missed, 0
-        line = self._gap(missed)
-        self._backlog += len(line)
-        self._queue.put(line)
+        if missed and not self._backlog.put(self._gap(missed)):
+            self._missed += missed
 
     def _drop(self, count: int) -> None:
         self.dropped += count
@@ -185,15 +186,12 @@ class Writer:
     def _run(self) -> None:
         last = False
         while not last:
-            lines = [self._queue.get()]
-            self._hurry.wait(GATHER_TIME)
-            # Nobody else takes lines out, so these are there.
-            lines += [self._queue.get_nowait() for _ in range(self._queue.qsize())]
-            last = not lines[-1]
-            batch = b"".join(lines)
+            self._bell.get()
+            last = self._hurry.wait(GATHER_TIME)
+            batch = b"".join(self._backlog.take())
             lost = self._write(batch)
+            self._backlog.written(len(batch))
             with self._lock:
-                self._backlog -= len(batch)
                 self._drop(lost)
 
     def _write(self, batch: bytes) -> int:

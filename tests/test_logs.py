@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import astuple
 
 from gateway import logs
-from gateway._sseparse import request_line, stamp
+from gateway._sseparse import Backlog, request_line, stamp
 from gateway.logs import Bridge, Log, RequestRecord, Writer, bridged
 
 
@@ -481,6 +481,25 @@ def test_a_finalizer_may_log_in_the_middle_of_a_line(pipe):
     writer.close()
 
     assert pipe.lines() == ["finalizer\n", "lost 1\n", "line\n"]
+
+
+def test_a_backlog_wakes_its_writer_once_and_takes_what_there_is_room_for():
+    woken = []
+    backlog = Backlog(8, lambda: woken.append(backlog.room))
+
+    assert [backlog.put(line) for line in (b"four", b"fives", b"four", b"x")] == [
+        True, False, True, False,
+    ]  # fmt: skip
+    assert woken == [4]
+    assert backlog.take() == [b"four", b"four"]
+    assert not backlog.put(b"x")  # what was taken is not written yet
+    backlog.written(8)
+    assert backlog.put(b"x")
+    assert woken == [4, 7]
+    backlog.close()
+    backlog.written(1)
+    assert not backlog.put(b"")
+    assert backlog.take() == [b"x"]
 
 
 # Other people's lines.

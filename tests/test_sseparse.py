@@ -641,7 +641,7 @@ CLASSES = [node for node in PUBLIC if isinstance(node, ast.ClassDef)]
 ARGUMENTS = {
     "framing": 5, "limit": 5, "data": b"", "first": 1, "count": 1, "bounds": (1.0,),
     "dialect": 0, "strip_usage": True, "event_limit": 5, "gaps": None, "overhead": None,
-    "put": print, "head": b"", "chunked": True, "parser": EventParser(UNTIL_CLOSE),
+    "wake": print, "put": print, "head": b"", "chunked": True, "parser": EventParser(UNTIL_CLOSE),
     "log": Entries(), "readers": [], "room": 1, "clock": print, "attend": print, "pump": print,
     "lost": print, "style": 0, "epoch": b"abcdefgh",
     "before": b"", "after": b"", "left": b"", "right": b"", "headers": [], "http10": False,
