@@ -301,32 +301,34 @@ class Job:
         desk.metrics.ended(self._end)
         if self._usage is not None:
             desk.metrics.tokens(self._model, self._usage)
-        desk.log.request(self._record(status, duration, self._usage))
+        desk.log.request(self._record(name, status, duration))
 
-    def _record(self, status: int, duration: float, usage: Usage | None) -> RequestRecord:
+    def _record(self, upstream: str, status: int, duration: float) -> RequestRecord:
         events, size = self._delivered()
-        history = self._attempts.history
-        return RequestRecord(
+        record = RequestRecord(  # of more than 15 keywords Python makes a dictionary
             request_id=self._reply.request_id,
-            client=self.client,
             route=self._route,
             method=self._method,
             path=self._path,
             model=self._asked,
-            upstream=self._try.provider.name,
-            retries=history.retries if history is not None else 0,
-            hedged=self._hedged,
+            upstream=upstream,
             status=status,
             end=self._end,
             ttft=self._first - self._received if events else None,
             duration=duration,
             events=events,
-            tokens_in=usage.input if usage else None,
-            tokens_out=usage.output if usage else None,
             bytes=size,
             overhead=self._try.overhead,
+            client=self.client,
             error=self._error,
         )
+        if self._usage is not None:
+            record.tokens_in, record.tokens_out = self._usage.input, self._usage.output
+        if self._attempts.history is not None:
+            record.retries = self._attempts.history.retries
+        if self._hedged:
+            record.hedged = True
+        return record
 
     def _answer_fields(self) -> bytes:
         """Return the fields that an answer to a generation carries besides its own."""

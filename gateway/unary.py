@@ -13,7 +13,7 @@ from gateway.host import Request
 from gateway.order import Order
 from gateway.provider import Provider
 from gateway.relay import Job
-from gateway.reply import Reply
+from gateway.reply import JSON, Reply
 from gateway.tries import Try
 
 
@@ -32,20 +32,20 @@ class Collector(Job):
         return msgspec.structs.replace(super()._heading, id=self._desk.hub.id())
 
     async def _receive(self, one: Try, head: ResponseHead) -> None:
-        if head.get(b"content-type").lower().startswith(b"text/html"):
+        type = head.get(b"content-type")
+        if type.lower().startswith(b"text/html"):
             # A page of something on the way; an SDK would hand it to the user as an answer.
             raise UpstreamProtocolError("the upstream answered with a web page", kind="media")
         body = await one.exchange.collect(head, MAX_ANSWER)
         came = self._desk.clock()
         body = self._judged(one, body)
-        if translates := self._translates(one):
-            body = self._translated(one, body)
+        if self._translates(one):
+            body, type = self._translated(one, body), JSON
         self._first = came
         self._chosen(one)
         self._end = "finished"
         one.exchange.close()  # the client's next request finds the connection idle
-        type = (not translates and head.get(b"content-type")) or b"application/json"
-        self._give(body, type)
+        self._give(body, type or JSON)
 
     def _give(self, body: bytes, type: bytes) -> None:
         """Let whoever waits have the answer."""
