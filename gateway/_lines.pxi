@@ -166,35 +166,19 @@ def stamp(double unix):
     return PyUnicode_DecodeUTF8(text, say_stamp(text, unix) - text, NULL)
 
 
-def request_line(
-    double now,
-    str request_id not None,
-    str route not None,
-    str method not None,
-    str path not None,
-    str model not None,
-    str upstream not None,
-    status,
-    str end not None,
-    ttft,
-    duration,
-    events,
-    tokens_in,
-    tokens_out,
-    size,
-    overhead,
-    str client not None,
-    retries,
-    hedged,
-    str error not None,
-):
+def request_line(double now, tuple values not None):
     """Return the JSON line of a request that went well; None if a value is not to be copied.
 
-    Takes a RequestRecord's values, in their order; what they come to is for `logs.py` to say.
+    `values` are those of a RequestRecord; what they come to is for `logs.py` to say.
     """
     cdef:
         char line[LINE_ROOM]
         char *at
+        str request_id, route, method, path, model, upstream, end, client, error
+    (
+        request_id, route, method, path, model, upstream, status, end, ttft, duration,
+        events, tokens_in, tokens_out, size, overhead, client, retries, hedged, error,
+    ) = values
     if retries or hedged or error or "?" in path or not (request_id and method and path and client):
         return None
     at = say(say_stamp(say(line, b'{"time":"'), now), b'","level":"info","msg":"request"')

@@ -38,7 +38,7 @@ from re import compile as regex
 from orjson import dumps, loads
 
 from gateway.chat import Delta, Fault, Start, Stop, ToolCall, Usage
-from gateway.errors import BadChunk, BodyTooLong, EventTooLong, UpstreamProtocolError
+from gateway.errors import BadChunk, BodyTooLong, ClientError, EventTooLong, UpstreamProtocolError
 
 
 cdef enum:

@@ -44,6 +44,20 @@ def mended(bytes text not None):
     return _HALVES.sub(lambda found: found[1] or rb"\ufffd", text)
 
 
+def model_and_stream(dict body not None):
+    """Return the model that the body of a request names, and whether it asks for a stream.
+
+    Raises:
+        ClientError: it names none, or says neither yes nor no; names the parameter.
+    """
+    model, stream = body.get("model"), body.get("stream")
+    if not isinstance(model, str) or not model:
+        raise ClientError("you must provide a model parameter", param="model")
+    if stream is not None and not isinstance(stream, bool):
+        raise ClientError("stream must be true or false", param="stream")
+    return model, stream is True
+
+
 cpdef count(found, str key):
     """Return the number of tokens under a key of what should be an object; 0 if it is none."""
     number = found.get(key) if isinstance(found, dict) else None

@@ -93,7 +93,7 @@ class Log:
     def request(self, record: RequestRecord) -> None:
         """Log one request, now over."""
         now = self._now()
-        line = request_line(now, *astuple(record)) if self._json else None
+        line = request_line(now, astuple(record)) if self._json else None
         self._writer.put(line or self._render(_request(stamp(now), record)))
 
     def event(self, level: str, msg: str, /, **fields: object) -> None:

@@ -221,7 +221,7 @@ def test_only_a_terminal_gets_colours(pipe):
 def test_a_usual_request_is_written_the_short_way():
     """The long way is for what the short one leaves, and the two say the same."""
     for usual in (record(), record(ttft=None, route="", model="", end="", tokens_in=None)):
-        line = request_line(Clock().now, *astuple(usual))
+        line = request_line(Clock().now, astuple(usual))
         assert line == long_way(Clock().now, usual)
 
 
@@ -254,7 +254,7 @@ ONE = st.sampled_from(sorted(UNUSUAL)).flatmap(
 def test_the_short_way_says_nothing_else(fields, now):
     unusual = record(**fields)
 
-    line = request_line(now, *astuple(unusual))
+    line = request_line(now, astuple(unusual))
 
     assert line is None or line == long_way(now, unusual)
 
@@ -264,7 +264,7 @@ def test_a_line_of_the_longest_values_fits(size):
     texts = [name for name, values in UNUSUAL.items() if values is TEXTS and name != "error"]
     longest = record(**dict.fromkeys(texts, "x" * size), bytes=2**60, duration=9e8)
 
-    line = request_line(Clock().now, *astuple(longest))
+    line = request_line(Clock().now, astuple(longest))
 
     assert line == (long_way(Clock().now, longest) if size == logs.MAX_VALUE else None)
 

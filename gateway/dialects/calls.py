@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 import orjson
 
-from gateway._sseparse import depth
+from gateway._sseparse import depth, model_and_stream
 from gateway.chat import Fault, ToolUse
 from gateway.errors import (
     ClientError,
@@ -98,20 +98,6 @@ def read_call(dialect: str, raw: bytes, *, streams: bool = True, forced: bool = 
 def upstream_body(call: Call, model: str) -> bytes:
     """Encode a request for a provider of the same dialect: its own model name."""
     return orjson.dumps({**call.body, "model": model})
-
-
-def model_and_stream(body: dict[str, Any]) -> tuple[str, bool]:
-    """Return the model that a body names, and whether it asks for a stream.
-
-    Raises:
-        ClientError: it names none, or says neither yes nor no; names the parameter.
-    """
-    model, stream = body.get("model"), body.get("stream")
-    if not isinstance(model, str) or not model:
-        raise ClientError("you must provide a model parameter", param="model")
-    if stream is not None and not isinstance(stream, bool):
-        raise ClientError("stream must be true or false", param="stream")
-    return model, stream is True
 
 
 def shaped(body: dict[str, Any], kind: type[_T]) -> _T:

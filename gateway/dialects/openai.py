@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from gateway._sseparse import OPENAI, depth, read_usage, said
+from gateway._sseparse import OPENAI, depth, model_and_stream, read_usage, said
 from gateway.dialects import (
     calls,
     openai_answers,
@@ -17,7 +17,7 @@ from gateway.dialects import (
     openai_events,
     openai_requests,
 )
-from gateway.dialects.calls import MAX_DEPTH, Call, Heading, model_and_stream, read_body
+from gateway.dialects.calls import MAX_DEPTH, Call, Heading, read_body
 from gateway.dialects.dialect import ClientDialect, UpstreamDialect, Wire
 from gateway.errors import ClientError, GatewayError
 
