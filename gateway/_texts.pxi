@@ -1,5 +1,22 @@
 # JSON.
 
+cdef const char *string_end(const char *start, const char *end) noexcept:
+    """Point at the quotation mark that ends the string which begins at `start`, or at `end`."""
+    cdef:
+        const char *quote = start
+        const char *slash
+    while True:
+        quote = <const char *>memchr(quote, b'"', end - quote)
+        if quote is NULL:
+            return end
+        slash = quote
+        while slash > start and (slash - 1)[0] == b'\\':
+            slash -= 1
+        if (quote - slash) % 2 == 0:  # each of a pair is for the other
+            return quote
+        quote += 1
+
+
 def depth(bytes text not None):
     """Return how deep the brackets of a JSON text nest; of what is no JSON, some number.
 
@@ -10,15 +27,9 @@ def depth(bytes text not None):
         const char *end = at + PyBytes_GET_SIZE(text)
         Py_ssize_t level = 0
         Py_ssize_t deepest = 0
-        bint quoted = False
     while at < end:
-        if quoted:
-            if at[0] == b'\\':
-                at += 1  # whatever is escaped, it does not end the string
-            elif at[0] == b'"':
-                quoted = False
-        elif at[0] == b'"':
-            quoted = True
+        if at[0] == b'"':
+            at = string_end(at + 1, end)
         elif at[0] == b'{' or at[0] == b'[':
             level += 1
             deepest = max(deepest, level)

@@ -108,7 +108,7 @@ def test_brackets_in_a_text_are_not_levels():
 
 
 JSON = st.recursive(
-    st.none() | st.integers(-9, 9) | st.text("[{}]", max_size=3),
+    st.none() | st.integers(-9, 9) | st.text('[{}]"\\', max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab"), inner, max_size=3),
     max_leaves=20,
 )
