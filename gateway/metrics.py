@@ -230,7 +230,7 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield every family, for prometheus-client."""
         for name, spec in COUNTED.items():
-            yield _numbers(name, spec, _values(self._counted[name]))
+            yield _numbers(name, spec, self.counts(name))
         for name, spec in MEASURED.items():
             yield _histograms(name, spec, self._measured[name].slots)
         for name, (spec, reading) in self._watched.items():
@@ -240,6 +240,10 @@ class Metrics(Collector):
             "The version that runs.",
             {"version": __version__, "python": platform.python_version()},
         )
+
+    def counts(self, name: str) -> dict[Key, float]:
+        """Return what was counted so far under a name of COUNTED, by label values."""
+        return _values(self._counted[name])
 
     def _read(self, spec: Spec, reading: Reading) -> dict[Key, float]:
         value = reading()

@@ -46,7 +46,8 @@ class Wording(msgspec.Struct, eq=False):
             body = CLIENTS[call.dialect].upstream_body(call, target.model or call.model)
         else:
             body, path, dropped = self._translation(call, target)
-        request = provider.request(path.encode(), self.head, body, stream=call.stream, key=key)
+        stream = self.call.stream
+        request = provider.request(path.encode(), self.head, body, stream=stream, key=key)
         return request, dropped
 
     def missing(self, target: Target) -> tuple[str, ...]:

@@ -190,8 +190,8 @@ def requests(status: int, model: str, route: str, upstream: str) -> str:
 def counted_by(stand: Stand) -> Series:
     """Return what was counted so far of requests and failures, by the names of the series."""
     found: Series = {}
-    for name, counter in stand.server.desk.metrics._counted.items():
-        for values, count in counter.values.items():
+    for name in COUNTED:
+        for values, count in stand.server.desk.metrics.counts(name).items():
             pairs = zip(COUNTED[name].labels, values, strict=True)
             labels = ",".join(sorted(f'{label}="{value}"' for label, value in pairs))
             found[f"{name}{{{labels}}}"] = count

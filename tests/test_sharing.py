@@ -39,12 +39,15 @@ async def asked(stand: Stand, *bodies: object, path: str = CHAT, **fields: str) 
 
 async def crowd(stand: Stand, body: object, size: int, path: str = CHAT) -> list[Client]:
     """Ask so many times, and read no answer yet; the first is the first to be served."""
-    clients = []
-    coalesced = stand.server.desk.metrics._counted["coalesced_total"].values
-    for number in range(sum(coalesced.values()), sum(coalesced.values()) + size):
+
+    def served() -> float:
+        return sum(stand.server.desk.metrics.counts("coalesced_total").values())
+
+    clients, before = [], served()
+    for number in range(1, size + 1):
         clients.append(await stand.open())
         clients[-1].send("POST", path, body)
-        await until(lambda before=number: sum(coalesced.values()) > before)
+        await until(lambda due=before + number: served() >= due)
     return clients
 
 
