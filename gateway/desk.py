@@ -16,8 +16,8 @@ from gateway.roster import Roster
 
 # Where logs are.
 STREAMS = "/v1/stream/"
-# Seconds of an answer before it has an alarm of its own: most are over by then, and none is
-# silent for longer before it owes its client a heartbeat.
+# Seconds of an answer before it has an alarm of its own, here and at its provider: most are
+# over by then, and none is silent for longer before it owes its client a heartbeat.
 FIRST_LOOK = 10.0
 
 
@@ -50,7 +50,7 @@ class Desk:
         self.wall = wall
         self.draw = draw  # a number of [0, 1): for shares and jitter, never for secrets
         self.jobs: Roster[Work] = Roster()
-        self.young = Delay(loop, FIRST_LOOK)  # answers that have no alarm yet
+        self.young = Delay(loop, FIRST_LOOK)  # what has no alarm yet
 
     def timestamp(self) -> str:
         """Return the wall time as RFC 3339 writes it, to the millisecond."""

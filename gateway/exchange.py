@@ -10,6 +10,7 @@ from typing import Protocol
 
 from gateway._sseparse import BodyDecoder
 from gateway.alarm import Alarm
+from gateway.delay import Delay
 from gateway.errors import (
     BadChunk,
     BodyTooLong,
@@ -35,7 +36,7 @@ class Exchange:
 
     __slots__ = (
         "_alarm", "_clock", "_connection", "_keep_alive", "_loop", "_paused", "_provider",
-        "_resumed", "began", "clean", "retried", "sent", "taker", "waited",
+        "_resumed", "_young", "began", "clean", "retried", "sent", "taker", "waited",
     )  # fmt: skip
 
     def __init__(
@@ -43,6 +44,7 @@ class Exchange:
         provider: Provider,
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float],
+        young: Delay,
         began: float | None = None,
     ) -> None:
         self.clean = False  # the answer ended as HTTP says; nothing is left on the wire
@@ -57,7 +59,8 @@ class Exchange:
         # What the total limit counts from: an earlier exchange, if this takes its place.
         self.began = clock() if began is None else began
         self._connection: UpstreamConnection | None = None
-        self._alarm: Alarm | None = None
+        self._young = young
+        self._alarm: Alarm | None = None  # once it is no longer young
         self._keep_alive = False
         self._paused = False
         self._resumed = 0.0  # when we last read on after a pause
@@ -113,6 +116,7 @@ class Exchange:
 
     def close(self) -> None:
         """Give the connection back, or drop it.  May be called twice."""
+        self._young.discard(self)
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
@@ -125,15 +129,21 @@ class Exchange:
             self._connection = await self._provider.pool.acquire(fresh=fresh)
         finally:
             self.waited += self._clock() - asked
-        self.sent = self._clock()
-        if self._alarm is None:
-            limits = self._provider.timeouts
-            # The nearest of all: the answer may begin, and halt, before the first is due.
-            due = min(self.sent + min(limits.first_event, limits.idle), self.began + limits.total)
+        self.sent = now = self._clock()
+        limits = self._provider.timeouts
+        # The nearest of all: the answer may begin, and halt, before the first is due.
+        due = min(now + min(limits.first_event, limits.idle), self.began + limits.total)
+        if due < now + self._young.seconds:
             self._alarm = Alarm(self._loop, self._ring, due)
+        else:
+            self._young.add(self)
         head = await self._connection.send(request, method)
         self._keep_alive = head.keep_alive
         return head
+
+    def due(self, now: float) -> None:
+        """Have an alarm from now on."""
+        self._alarm = Alarm(self._loop, self._ring, now)
 
     def _give_back(self, connection: UpstreamConnection) -> None:
         self._connection = None

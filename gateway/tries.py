@@ -31,7 +31,7 @@ class Try:
     ) -> None:
         self.target = target
         self.provider = target.provider
-        self.exchange = Exchange(target.provider, desk.loop, desk.clock, began)
+        self.exchange = Exchange(target.provider, desk.loop, desk.clock, desk.young, began)
         self.since = since  # when it was up to us to send it
         self.dropped: tuple[str, ...] = ()  # parameters that are not in the request as it was sent
         self.fields = b""  # of the provider's answer, for the client

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 from gateway._sseparse import Batch
-from gateway.desk import Desk
+from gateway.delay import Delay
+from gateway.desk import FIRST_LOOK, Desk
 from gateway.exchange import Exchange
 from gateway.hub import Hub
 from gateway.metrics import Metrics
@@ -76,10 +77,11 @@ class ExchangeScene(PoolScene):
     ) -> None:
         super().__init__(limit)
         timeouts = Timeouts(connect=PATIENCE, first_event=first_event, idle=idle, total=total)
+        self.young = Delay(self.loop, FIRST_LOOK)
         self.provider = SimpleNamespace(name="p", timeouts=timeouts, pool=self.pool)
 
     def exchange(self) -> Exchange:
-        return Exchange(self.provider, self.loop, self.loop.time)
+        return Exchange(self.provider, self.loop, self.loop.time, self.young)
 
     @property
     def peer(self) -> UpstreamConnection:
