@@ -22,14 +22,14 @@ class Delay:
     __slots__ = ("_due", "_loop", "_timer", "seconds")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-        self._loop = loop
         self.seconds = seconds
+        self._loop = loop
         self._due: OrderedDict[Sleeper, float] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, sleeper: Sleeper, now: float) -> None:
-        """Begin the delay of one that is not in line; `now` is the loop's time."""
-        self._due[sleeper] = due = now + self.seconds
+    def add(self, sleeper: Sleeper) -> None:
+        """Begin the delay of one that is not in line."""
+        self._due[sleeper] = due = self._loop.time() + self.seconds
         if self._timer is None:
             self._timer = self._loop.call_at(due, self._ring)
 

@@ -140,7 +140,7 @@ class Exchange:
         if end < now + young.seconds:  # an earlier exchange has used most of it
             self._alarm = Alarm(self._loop, self._ring, end)
         else:
-            young.add(self, now)
+            young.add(self)
 
     def due(self, now: float) -> None:
         """Have an alarm of its own from now on: most exchanges are over by then."""

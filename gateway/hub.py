@@ -258,7 +258,7 @@ class Hub:
 
     def add(self, live: Live) -> Live:
         """Take a log in; another of its id must have been forgotten before."""
-        if not self._live:
+        if not self._live:  # else there is a look ahead
             self._alarm.sooner(self.loop.time() + LOOK)
         log = live.log
         self._live[log.id] = self._by_epoch[log.epoch] = live
@@ -363,18 +363,22 @@ class Hub:
         self.evicted += 1
 
     def _look(self, now: float) -> float | None:
-        """Drop what was kept long enough; make room if all logs together are too large."""
+        try:
+            self._make_room(now)
+        except Exception as error:  # a defect, after which there must be another look
+            self.on_crash(error)
+        return now + LOOK if self._live else None
+
+    def _make_room(self, now: float) -> None:
+        """Drop what was kept long enough, and more if all logs together are too large."""
         wall = self.wall()
         for live in tuple(self._channels):
             live.expire(wall)
         while self._kept and next(iter(self._kept.values())) <= now:
             self.forget(next(iter(self._kept)))
-        if not self._live:
-            return None
         used = sum([live.log.cost for live in self._open])
         while self._kept and used + self._kept_bytes > self._max_bytes:
             self._evict()
         if used > self._max_bytes:
             for live in tuple(self._open):
                 live.bound(TIGHT_CAP)
-        return now + LOOK

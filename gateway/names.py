@@ -19,8 +19,5 @@ DRAWN = 256
 def draw() -> list[tuple[str, str]]:
     """Draw ids of generations, each with an epoch."""
     drawn = os.urandom(_LENGTH * DRAWN).translate(_BASE32).decode()
-    ends = [at + ID_LENGTH for at in range(0, len(drawn), _LENGTH)]
-    return [
-        (GENERATION + drawn[end - ID_LENGTH : end], drawn[end : end + EPOCH_LENGTH])
-        for end in ends
-    ]
+    names = [drawn[at : at + _LENGTH] for at in range(0, len(drawn), _LENGTH)]
+    return [(GENERATION + name[:ID_LENGTH], name[ID_LENGTH:]) for name in names]

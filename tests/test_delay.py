@@ -24,7 +24,7 @@ def loop():
 def test_each_is_told_once_at_its_own_time(loop):
     delay, sleepers = Delay(loop, 10), [Sleeper() for _ in range(3)]
     for sleeper in sleepers:
-        delay.add(sleeper, loop.time())
+        delay.add(sleeper)
         loop.wind(3)
 
     loop.wind(100)
@@ -37,7 +37,7 @@ def test_all_have_one_timer_and_none_has_none(loop):
     delay, sleepers = Delay(loop, 10), [Sleeper() for _ in range(3)]
 
     for sleeper in sleepers:
-        delay.add(sleeper, loop.time())
+        delay.add(sleeper)
     assert loop.timers == [1010]
     for sleeper in sleepers:
         delay.discard(sleeper)
@@ -50,9 +50,9 @@ def test_all_have_one_timer_and_none_has_none(loop):
 
 def test_the_others_are_told_in_time_when_the_first_leaves(loop):
     delay, first, second = Delay(loop, 10), Sleeper(), Sleeper()
-    delay.add(first, loop.time())
+    delay.add(first)
     loop.wind(4)
-    delay.add(second, loop.time())
+    delay.add(second)
 
     delay.discard(first)
     loop.wind(100)
@@ -67,11 +67,11 @@ def test_one_may_come_again_when_it_was_told_and_take_others_away(loop):
     def again() -> None:
         delay.discard(other)
         if len(sleeper.told) < 3:
-            delay.add(sleeper, loop.time())
+            delay.add(sleeper)
 
     sleeper = Sleeper(again)
-    delay.add(sleeper, loop.time())
-    delay.add(other, loop.time())
+    delay.add(sleeper)
+    delay.add(other)
     loop.wind(100)
 
     assert (sleeper.told, other.told) == ([10, 20, 30], [])
@@ -84,9 +84,9 @@ def test_a_defect_of_one_does_not_silence_the_others(loop):
 
     delay, ill, well, later = Delay(loop, 10), Sleeper(fail), Sleeper(), Sleeper()
     for sleeper in (ill, well):
-        delay.add(sleeper, loop.time())
+        delay.add(sleeper)
     loop.wind(1)
-    delay.add(later, loop.time())
+    delay.add(later)
 
     with pytest.raises(ZeroDivisionError):
         loop.wind(100)

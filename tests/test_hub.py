@@ -373,6 +373,21 @@ def test_a_closed_log_is_kept_for_its_time():
     assert scene.loop.timers == [], "an empty hub rings no more"
 
 
+def test_a_defect_in_one_look_is_not_the_end_of_looking():
+    scene = Scene()
+    crashes: list[Exception] = []
+    scene.hub.on_crash = crashes.append
+    live = scene.finished(10)
+    scene.hub.wall = None  # it is asked for the time first
+    scene.loop.wind(LOOK)
+    scene.hub.wall = scene.loop.time
+
+    scene.loop.wind(RETAIN + LOOK)
+
+    assert len(crashes) == 1
+    assert scene.hub.find(live.log.id) is None
+
+
 def test_an_open_log_is_never_dropped():
     scene = Scene()
 

@@ -4,10 +4,14 @@ import orjson
 import pytest
 
 from gateway._sseparse import UNTIL_CLOSE, Batch, EventParser
+from gateway.desk import FIRST_LOOK
 from gateway.dialects import openai
 from gateway.errors import GatewayError, UpstreamTimeout
 from gateway.eventlog import State
 from gateway.reply import Reply
+from gateway.views.chat_events import ChatEventsView
+from gateway.views.durable import DurableView
+from gateway.views.eventsource import EventSourceView
 from gateway.views.sse import FIRST_HEARTBEAT, SseView
 from gateway.views.view import HEARTBEAT
 from tests.fakes import FakeWire
@@ -61,6 +65,12 @@ def test_nothing_is_written_before_the_first_event():
 
     assert scene.wire.writes == []
     assert scene.asked == 0
+
+
+def test_no_view_owes_a_heartbeat_before_it_has_an_alarm():
+    views = [SseView, ChatEventsView, DurableView, EventSourceView]
+
+    assert min(view.first_silence for view in views) >= FIRST_LOOK
 
 
 def test_each_batch_is_one_write_of_the_logs_own_bytes():

@@ -205,9 +205,9 @@ class StreamView(View):
         self._reply = reply
         self._style = style
         self._body: Outlet | None = None  # of the answer, once it has begun
-        self._beat = now = desk.loop.time()  # when we last wrote of our own accord, or began
+        self._beat = desk.loop.time()  # when we last wrote of our own accord, or began
         self._alarm: Alarm | None = None  # until it is no longer young
-        desk.young.add(self, now)
+        desk.young.add(self)
         reply.on_gone = self.leave
         reply.on_writable = self.wake
 
