@@ -57,15 +57,7 @@ cdef class _Story:
 
     cdef dict decoded(self, const char *p, const char *end):
         """Return the object p..end; {} if it is none: whoever reads it knows better."""
-        cdef bytes data = p[:end - p]
-        try:
-            return mapping(loads(data))
-        except ValueError:
-            pass
-        try:
-            return mapping(loads(mended(data)))
-        except ValueError:
-            return {}
+        return object_in(p[:end - p])
 
 
 cdef inline bint ends_all(const char *p, const char *end) noexcept:

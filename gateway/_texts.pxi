@@ -50,8 +50,10 @@ cdef _HALVES = regex(
 def mended(bytes text not None):
     """Return a JSON text with U+FFFD for what is only half of a character.
 
-    A provider that stops amid one may say its half; orjson reads no text with such.
+    A provider that stops amid one may say its half, as an escape or as it is; orjson reads no
+    text with such.
     """
+    text = text.decode("utf-8", "replace").encode()
     return _HALVES.sub(lambda found: found[1] or rb"\ufffd", text)
 
 
@@ -67,6 +69,18 @@ def model_and_stream(dict body not None):
     if stream is not None and not isinstance(stream, bool):
         raise ClientError("stream must be true or false", param="stream")
     return model, stream is True
+
+
+cdef dict object_in(bytes text):
+    """Return the object that a JSON text is, mended if need be; {} if it is none."""
+    try:
+        return mapping(loads(text))
+    except ValueError:
+        pass
+    try:
+        return mapping(loads(mended(text)))
+    except ValueError:
+        return {}
 
 
 cpdef count(found, str key):
@@ -100,12 +114,7 @@ def deltas(bytes data not None):
     for block in data.split(b"\n\n"):
         if block.startswith(b"event: "):
             block = block[block.find(b"\n") + 1:]
-        try:
-            event = loads(block[6:].replace(b"\ndata: ", b"\n"))
-        except ValueError:
-            continue
-        if isinstance(event, dict):
-            events += said(event)
+        events += said(object_in(block[6:].replace(b"\ndata: ", b"\n")))
     return events
 
 

@@ -155,7 +155,8 @@ def decoded(data: bytes) -> dict[str, Any]:
 
 def without_halves(data: bytes) -> bytes:
     """Return a JSON text as a reader would that replaces what is no character."""
-    plain = json.dumps(json.loads(data, parse_constant=int), ensure_ascii=False)
+    text = data.decode("utf-8", "replace")
+    plain = json.dumps(json.loads(text, parse_constant=int), ensure_ascii=False)
     return plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 

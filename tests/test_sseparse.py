@@ -117,6 +117,7 @@ FRAGMENTS = (
     b'data: {"usage":{"a":1},"choices":[{"finish_reason" : "length"}]}\n\n',
     b'data: {\ndata: "usage"\ndata: :{"b":2}}\n\n', b'"usage"', b'"error":', b"{", b"}",
     b'data: {"usage":{"a":"\\ud83d"}}\n\n', b'data: {"error":"\\\\ude00\\ude00"}\n\n',
+    b'data: {"error":"\xf0\x9f"}\n\n',
 )  # fmt: skip
 streams = st.lists(st.sampled_from(FRAGMENTS), max_size=14).map(b"".join)
 cuts = st.lists(st.integers(0, 400), max_size=8)
@@ -404,8 +405,9 @@ def test_of_half_a_character_a_mark_is_left_and_all_else_as_it_is(parts):
     assert json.loads(mended(text.encode())) == orjson.loads(oracle.without_halves(text.encode()))
 
 
-def test_an_end_that_has_half_a_character_is_an_end_all_the_same():
-    raw = rb'data: {"choices":[{"delta":{"content":"\ud83d"},"finish_reason":"length"}]}' + b"\n\n"
+@pytest.mark.parametrize("half", [rb"\ud83d", b"\xf0\x9f", b"\xed\xa0\xbd", b"\xff"])
+def test_an_end_that_has_half_a_character_is_an_end_all_the_same(half):
+    raw = b'data: {"choices":[{"delta":{"content":"%b"},"finish_reason":"length"}]}\n\n' % half
     found = parse([raw])
     assert (found.data, found.finish) == (raw, "length")
 
@@ -607,6 +609,8 @@ def test_a_batch_says_what_its_events_say_in_order():
     pretty = b"data: {\ndata: " + second[1:] + b"\n\n"
     assert deltas(data + pretty) == [Delta(1, content=word) for word in "abb"]
     assert deltas(b"") == []
+    halved = data.replace(b'"a"', rb'"a\ud83d"').replace(b'"b"', b'"b\xf0\x9f"')
+    assert deltas(halved) == [Delta(1, content=word) for word in ("a\ufffd", "b\ufffd")]
 
 
 KEYS = (
