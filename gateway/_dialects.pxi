@@ -61,6 +61,9 @@ cdef class _Story:
 
 
 cdef inline bint ends_all(const char *p, const char *end) noexcept:
+    """Tell whether this is OpenAI's end; blanks behind it hide it from none of its SDKs."""
+    while end > p and is_blank((end - 1)[0]):
+        end -= 1
     return end - p == 6 and memcmp(p, b"[DONE]", 6) == 0
 
 
@@ -106,7 +109,7 @@ cdef class _Chunks(_Story):
 
     cdef int close(self, bytes rest, bint whole) except -1:
         # Kong ends its streams without the last blank line.
-        self.done = self.done or rest == b"data: [DONE]\n\n"
+        self.done = self.done or rest is not None and rest.rstrip(b" \t\n") == b"data: [DONE]"
         return 0
 
 

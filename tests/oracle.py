@@ -214,7 +214,7 @@ def read_stream(
         last = read_block(unfinished)
         if dialect == GEMINI:
             told = told._replace(done=bool(ended and told.finish and last is None))
-        elif over and last == (b"", b"[DONE]"):
+        elif over and last and not last[0] and last[1].rstrip(b" \t") == b"[DONE]":
             told = told._replace(done=True)
 
     fault = "framing" if state in ("bad", "long") else "truncated" if eof and not ended else ""
@@ -226,7 +226,7 @@ def take(told: Story, block: bytes, strip_usage: bool) -> Story:
     read = read_block(block)
     if read is None:
         return told
-    if read[1] == b"[DONE]":
+    if read[1].rstrip(b" \t\n") == b"[DONE]":
         return told._replace(done=True)
     value = tells(read[1])
     choices, error, usage = value.get("choices"), value.get("error"), value.get("usage")

@@ -117,7 +117,7 @@ FRAGMENTS = (
     b'data: {"usage":{"a":1},"choices":[{"finish_reason" : "length"}]}\n\n',
     b'data: {\ndata: "usage"\ndata: :{"b":2}}\n\n', b'"usage"', b'"error":', b"{", b"}",
     b'data: {"usage":{"a":"\\ud83d"}}\n\n', b'data: {"error":"\\\\ude00\\ude00"}\n\n',
-    b'data: {"error":"\xf0\x9f"}\n\n',
+    b'data: {"error":"\xf0\x9f"}\n\n', b"data: [DONE] \n\n",
 )  # fmt: skip
 streams = st.lists(st.sampled_from(FRAGMENTS), max_size=14).map(b"".join)
 cuts = st.lists(st.integers(0, 400), max_size=8)
@@ -370,7 +370,13 @@ def test_the_terminal_event_ends_the_events_but_not_the_body():
     assert parser.surplus
 
 
-@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
+@pytest.mark.parametrize("blanks", [b" ", b"\t", b" \r\ndata:", b"\ndata:\ndata: "])
+def test_a_terminal_event_with_blanks_behind_it_is_one(blanks):
+    story = parse([b"data: a\n\ndata: [DONE]" + blanks + b"\n\n"])
+    assert (story.data, story.done) == (b"data: a\n\n", True)
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b" ", b"\t\n"])
 def test_a_terminal_event_without_its_blank_line_counts_when_the_body_ends(end):
     raw = b"data: a\n\ndata: [DONE]" + end
     for story in (
