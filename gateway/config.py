@@ -31,7 +31,7 @@ from gateway.settings import (
     Upstream,
 )
 from gateway.tables import Fault, kind_of, nearest, quoted, read_table, title
-from gateway.units import Tcp
+from gateway.units import Address, Systemd, Tcp
 
 
 # Some hundred upstreams and models are 100 KB; this stops a path like /dev/zero.
@@ -129,6 +129,7 @@ class _Reading:
         self._only_hedges_with_a_choice(found.models)
         self._only_known_models(keys)
         self._only_different_keys(keys)
+        self._only_different_addresses(found.server)
         self._only_to_this_machine_without_keys(found.server)
         self._only_a_store_of_use(found.logs)
         self._only_answers_that_are_kept(found)
@@ -214,6 +215,16 @@ class _Reading:
             if earlier != number:
                 what = f"the key of [[keys]][{earlier}] once more; a key is of one subject"
                 self._fault(f"[[keys]][{number}] key", what)
+
+    def _only_different_addresses(self, server: Server) -> None:
+        first: dict[Address, str] = {}
+        listen = {f"listen[{number}]": address for number, address in enumerate(server.listen)}
+        for where, address in {**listen, "admin": server.admin}.items():
+            if isinstance(address, Systemd) or (isinstance(address, Tcp) and not address.port):
+                continue  # what these are is seen at the start
+            earlier = first.setdefault(address, where)
+            if earlier != where:
+                self._fault(f"[server] {where}", f'"{address}" is the address of {earlier}')
 
     def _only_to_this_machine_without_keys(self, server: Server) -> None:
         if self.document.get("keys"):

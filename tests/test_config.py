@@ -114,6 +114,24 @@ def test_the_same_key_twice_is_a_fault_that_does_not_show_it():
     )
 
 
+@pytest.mark.parametrize(
+    ("server", "says"),
+    [
+        ('listen = ["[::1]:1", "[::1]:1"]', 'listen[1]: "[::1]:1" is the address of listen[0]'),
+        ('listen = ["[::1]:1"]\nadmin = "[::1]:1"', 'admin: "[::1]:1" is the address of listen[0]'),
+        ('listen = ["127.0.0.1:9090"]', 'admin: "127.0.0.1:9090" is the address of listen[0]'),
+        ('listen = ["unix:/s"]\nadmin = "unix:/s"', 'admin: "unix:/s" is the address of listen[0]'),
+    ],
+)
+def test_two_listeners_have_two_addresses(server, says):
+    assert fault(f"[server]\n{server}\n{UPSTREAM}{MODEL}") == f"[server] {says}"
+
+
+def test_the_system_picks_a_port_for_each_listener():
+    server = 'listen = ["127.0.0.1:0", "127.0.0.1:0"]\nadmin = "127.0.0.1:0"'
+    assert len(parse(f"[server]\n{server}\n{UPSTREAM}{MODEL}").server.listen) == 2
+
+
 OPEN = (
     "other machines can reach it, and no caller needs a key; "
     "write [[keys]] with key and subject, or listen on 127.0.0.1 or a unix socket"
