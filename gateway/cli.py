@@ -8,9 +8,14 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from gateway import __version__, mock, rebuild_hint
 from gateway.errors import BindError, ConfigError
+
+
+if TYPE_CHECKING:
+    from gateway.settings import Config
 
 
 EX_UNAVAILABLE = 69
@@ -70,36 +75,42 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    # Imported where they are used: `check` and `version` need no event loop, and work
+    # Imported where it is used: `check` and `version` need no event loop, and work
     # where the compiled part is not built.
-    from gateway.config import load
     from gateway.server import serve
 
-    config = load(args.config)
-    for warning in config.warnings:
-        print(warning, file=sys.stderr)
+    config = _load(args.config)
     return serve(config, log_format=args.log_format or config.server.log_format)
 
 
 def _check(args: argparse.Namespace) -> int:
-    from gateway.config import load
-
-    config = load(args.file)
-    for warning in config.warnings:
-        print(warning, file=sys.stderr)
-    for upstream in config.upstreams.values():
-        if upstream.ca_file is not None:
-            _check_certificates(upstream.name, upstream.ca_file)
+    config = _load(args.file)
     groups = ("upstreams", "models", "keys", "channels")
     counts = ", ".join(f"{group}: {len(getattr(config, group))}" for group in groups)
     print(f"{args.file}: good ({counts})")
     return 0
 
 
-def _check_certificates(upstream: str, ca_file: str) -> None:
+def _load(path: str) -> "Config":
+    """Return the configuration, its certificates judged too; print what it warns of."""
+    from gateway.config import load
+
+    config = load(path)
+    for warning in config.warnings:
+        print(warning, file=sys.stderr)
+    for upstream in config.upstreams.values():
+        if upstream.ca_file is not None:
+            _check_certificates(path, upstream.name, upstream.ca_file)
+    return config
+
+
+def _check_certificates(path: str, upstream: str, ca_file: str) -> None:
     from gateway.dial import tls_context
 
-    tls_context(upstream, ca_file)
+    try:
+        tls_context(upstream, ca_file)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.message}") from error
 
 
 def _demo(args: argparse.Namespace) -> int:

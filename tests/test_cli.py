@@ -123,13 +123,16 @@ def test_a_file_that_is_not_there_is_status_78():
     assert (done.returncode, done.stderr) == (EX_CONFIG, said)
 
 
-def test_a_ca_file_without_certificates_is_status_78(config, tmp_path):
+@pytest.mark.parametrize("command", [["check"], ["serve", "--config"]], ids=["check", "serve"])
+def test_a_ca_file_without_certificates_is_status_78(config, tmp_path, command):
     (tmp_path / "ca.pem").write_text("not a certificate")
     lines = f'"https://127.0.0.1:1/v1"\nca_file = "{tmp_path}/ca.pem"'
-    done = run("serve", "--config", config(url=('"http://127.0.0.1:1/v1"', lines)))
+    path = config(url=('"http://127.0.0.1:1/v1"', lines))
+    done = run(*command, path)
     assert done.returncode == EX_CONFIG
+    assert done.stderr.startswith(f"{path}: [upstreams.")
     assert f"ca_file: {tmp_path}/ca.pem" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("listener", ["listen", "admin"])
