@@ -7,15 +7,11 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 69 a listener cannot be opened,
 import argparse
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from gateway import __version__, mock, rebuild_hint
 from gateway.errors import BindError, ConfigError
-
-
-if TYPE_CHECKING:
-    from gateway.settings import Config
 
 
 EX_UNAVAILABLE = 69
@@ -75,42 +71,47 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    # Imported where it is used: `check` and `version` need no event loop, and work
+    # Imported where they are used: `check` and `version` need no event loop, and work
     # where the compiled part is not built.
+    from gateway.config import load
     from gateway.server import serve
 
-    config = _load(args.config)
-    return serve(config, log_format=args.log_format or config.server.log_format)
+    config = load(args.config)
+    for warning in config.warnings:
+        print(warning, file=sys.stderr)
+    with _fault_of(args.config):
+        return serve(config, log_format=args.log_format or config.server.log_format)
 
 
 def _check(args: argparse.Namespace) -> int:
-    config = _load(args.file)
+    from gateway.config import load
+
+    config = load(args.file)
+    for warning in config.warnings:
+        print(warning, file=sys.stderr)
+    with _fault_of(args.file):
+        for upstream in config.upstreams.values():
+            if upstream.ca_file is not None:
+                _check_certificates(upstream.name, upstream.ca_file)
     groups = ("upstreams", "models", "keys", "channels")
     counts = ", ".join(f"{group}: {len(getattr(config, group))}" for group in groups)
     print(f"{args.file}: good ({counts})")
     return 0
 
 
-def _load(path: str) -> "Config":
-    """Return the configuration, its certificates judged too; print what it warns of."""
-    from gateway.config import load
-
-    config = load(path)
-    for warning in config.warnings:
-        print(warning, file=sys.stderr)
-    for upstream in config.upstreams.values():
-        if upstream.ca_file is not None:
-            _check_certificates(path, upstream.name, upstream.ca_file)
-    return config
-
-
-def _check_certificates(path: str, upstream: str, ca_file: str) -> None:
-    from gateway.dial import tls_context
-
+@contextmanager
+def _fault_of(path: str) -> Iterator[None]:
+    """Let an error name the file: what is found later than by reading it does not know it."""
     try:
-        tls_context(upstream, ca_file)
+        yield
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.message}") from error
+
+
+def _check_certificates(upstream: str, ca_file: str) -> None:
+    from gateway.dial import tls_context
+
+    tls_context(upstream, ca_file)
 
 
 def _demo(args: argparse.Namespace) -> int:

@@ -333,7 +333,8 @@ def test_an_open_socket_and_no_key_is_status_78(config):
             os.close(fd)
 
     assert done.returncode == 78
-    assert done.stderr.startswith("[server] listen: systemd:public is 0.0.0.0:")
+    said = f"{command[-1]}: [server] listen: systemd:public is 0.0.0.0:"
+    assert done.stderr.startswith(said)
     assert done.stderr.count("\n") == 1
 
 
