@@ -148,6 +148,9 @@ class Dialer:
                 )
         except TimeoutError as error:
             raise self._failed("does not end the TLS handshake", "tls_timeout") from error
+        except ConnectionError as error:  # it has no words, and often no number
+            why = "closed the connection amid the TLS handshake"
+            raise self._failed(why, "connect") from error
         return connection
 
     async def _reach(self, address: str, deadline: float) -> socket.socket:
