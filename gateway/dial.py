@@ -80,7 +80,7 @@ class Dialer:
         except TimeoutError as error:
             raise self._failed("does not answer", "connect_timeout") from error
         except ssl.SSLError as error:
-            raise self._failed(f"TLS failed: {error.reason or error}", "tls") from error
+            raise self._failed(f"TLS failed: {_reason(error)}", "tls") from error
         except OSError as error:
             # Not the error's own words: some name the address, which is not the client's business.
             why = os.strerror(error.errno) if error.errno else str(error)
@@ -164,6 +164,13 @@ class Dialer:
             sock.close()
             raise
         return sock
+
+
+def _reason(error: ssl.SSLError) -> str:
+    """Return why TLS failed; of a certificate what is wrong with it, not whom it should name."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message.partition(",")[0]
+    return error.reason or str(error)
 
 
 def _drop(task: "asyncio.Task[UpstreamConnection]") -> None:

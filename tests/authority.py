@@ -25,11 +25,15 @@ class Authority:
         self.ca_file = str(folder / f"{name}.pem")
         Path(self.ca_file).write_bytes(_pem(self._certificate))
 
-    def server(self, *names: str) -> ssl.SSLContext:
-        """Return the context of a server that is called so; IP addresses are names too."""
+    def server(self, *names: str, ends: datetime.timedelta = VALID) -> ssl.SSLContext:
+        """
+        Return the context of a server that is called so; IP addresses are names too.
+
+        Its certificate `ends` so long after now; below zero, it has expired.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-        certificate = self._sign(subject, key, names=names)
+        certificate = self._sign(subject, key, names=names, ends=ends)
         file = self._folder / "server.pem"
         private = key.private_bytes(
             serialization.Encoding.PEM,
@@ -48,6 +52,7 @@ class Authority:
         *,
         names: tuple[str, ...] = (),
         ca: bool = False,
+        ends: datetime.timedelta = VALID,
     ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.UTC)
         own = self._key.public_key()
@@ -56,7 +61,7 @@ class Authority:
             x509.CertificateBuilder(self._name, subject, key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - VALID)
-            .not_valid_after(now + VALID)
+            .not_valid_after(now + ends)
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
             .add_extension(identifier, critical=False)
         )

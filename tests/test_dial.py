@@ -14,7 +14,7 @@ from gateway.dial import Dialer, tls_context
 from gateway.errors import ConfigError, UpstreamUnavailable
 from gateway.mock import MockProvider
 from gateway.resolver import Resolver
-from tests.authority import Authority
+from tests.authority import VALID, Authority
 from tests.fakes import FakeTransport
 from tests.scenes import settled, until
 
@@ -286,21 +286,28 @@ async def test_a_certificate_may_be_for_an_address(authority):
     await mock.close()
 
 
-# Why it is not trusted: whose root we hold, and what the certificate says.
+# Why it is not trusted: whose root we hold, what the certificate says; and what is told of it.
 UNTRUSTED = {
-    "another name": (True, ("elsewhere.internal",)),
-    "an address where a name was wanted": (True, ("127.0.0.1",)),
-    "an issuer nobody knows": (False, (SECRET_HOST,)),
+    "another name": (True, ("elsewhere.internal",), VALID, "Hostname mismatch"),
+    "an address where a name was wanted": (True, ("127.0.0.1",), VALID, "Hostname mismatch"),
+    "an issuer nobody knows": (False, (SECRET_HOST,), VALID, "unable to get local issuer "),
+    "a time that is over": (True, (SECRET_HOST,), -VALID / 2, "certificate has expired"),
 }
 
 
-@pytest.mark.parametrize(("known", "names"), UNTRUSTED.values(), ids=UNTRUSTED.keys())
-async def test_a_provider_that_cannot_prove_its_name_is_refused(known, names, authority, tmp_path):
+@pytest.mark.parametrize(
+    ("known", "names", "ends", "says"), UNTRUSTED.values(), ids=UNTRUSTED.keys()
+)
+async def test_a_provider_that_cannot_prove_its_name_is_refused_and_told_why(
+    known, names, ends, says, authority, tmp_path
+):
     mock = MockProvider()
-    await mock.start(ssl=authority.server(*names))
+    await mock.start(ssl=authority.server(*names, ends=ends))
     mine = authority if known else Authority(tmp_path, "another authority")
-    tls = tls_context("u", mine.ca_file)
-    assert await refusal(dialer(mock.port, "127.0.0.1", tls=tls)) == "tls"
+    dial = dialer(mock.port, "127.0.0.1", tls=tls_context("u", mine.ca_file))
+    assert await refusal(dial) == "tls"
+    with pytest.raises(UpstreamUnavailable, match=f"TLS failed: {says}"):
+        await dial(LOST)
     await mock.close()
 
 
