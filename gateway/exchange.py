@@ -113,6 +113,7 @@ class Exchange:
 
     def close(self) -> None:
         """Give the connection back, or drop it.  May be called twice."""
+        self.taker = None  # it may know us, and hold a whole answer: no cycle is to keep that
         if self.sent:
             self._provider.young.discard(self)
         if self._alarm is not None:

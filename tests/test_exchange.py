@@ -1,11 +1,13 @@
 """Exchange: one request, repeated at most once, within its time limits, and nothing left behind."""
 
 import asyncio
+import gc
 import socket
 
 import pytest
 
 from gateway.errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnavailable
+from gateway.exchange import Collector
 from tests.scenes import ANSWER, HEAD, ExchangeScene, settled
 from tests.stand import Stand
 
@@ -43,6 +45,20 @@ async def test_a_whole_answer_comes_back_and_its_connection_is_kept_if_it_is_cle
     assert body == (b"" if b"-length: 0" in answer else b"hello")
     assert str(scene) == left
     assert scene.loop.timers == [due for due in scene.loop.timers if due >= scene.loop.now + 50]
+
+
+async def test_a_whole_answer_is_let_go_of_with_its_exchange_and_not_by_a_collection_some_day():
+    scene = ExchangeScene()
+    gc.disable()
+    try:
+        task = asyncio.ensure_future(scene.story())
+        await scene.connected(1)
+        scene.peer.data_received(ANSWER)
+        await task
+        del task
+        assert not [one for one in gc.get_objects() if isinstance(one, Collector)]
+    finally:
+        gc.enable()
 
 
 async def test_surplus_that_comes_before_we_wake_makes_the_connection_worthless():
