@@ -164,6 +164,10 @@ class Job:
                 await self._renew(delay)
         except asyncio.CancelledError:
             error = self._stopped
+        except GatewayError as caught:
+            error = caught
+            # Its frames hold the request, perhaps 20 MB, and the last of them holds it: a cycle.
+            error.__traceback__ = error.__cause__ = error.__context__ = None
         except Exception as caught:
             error = caught
         finally:

@@ -1,10 +1,12 @@
 """The relay over real sockets: what a client sees when its provider behaves, and when not."""
 
 import asyncio
+import gc
 
 import orjson
 import pytest
 
+from gateway.unary import Unary
 from tests.fakes import until
 from tests.stand import Stand, chat
 
@@ -79,6 +81,20 @@ async def test_a_failure_before_the_first_event_has_its_own_status(fault, stream
     source = "gateway" if status == 502 else "upstream"
     assert answer.headers["headgate-error-source"] == source
     assert again.status == 200
+
+
+@pytest.mark.parametrize("fault", ["refuse", "500", "garbage"])
+async def test_a_request_that_failed_is_let_go_of_and_not_by_a_collection_some_day(fault):
+    gc.collect()
+    gc.disable()
+    try:
+        async with Stand() as stand:
+            client = await stand.open()
+            await client.chat(stream=False, fault=fault)
+            await client.close()
+            await until(lambda: not any(isinstance(one, Unary) for one in gc.get_objects()))
+    finally:
+        gc.enable()
 
 
 async def test_an_error_as_the_first_event_gets_its_true_status():
