@@ -16,14 +16,24 @@ cdef int fill_names() except -1:
 fill_names()
 
 
-def head_end(
-    bytes data not None, Py_ssize_t start, Py_ssize_t line_limit, Py_ssize_t limit, int most
+def cut_head(
+    bytes data not None, bytes before not None, Py_ssize_t line_limit, Py_ssize_t limit, int most
 ):
-    """Return where the head that begins at `start` ends, -1 if it is not whole or too large.
+    """Return the head that `data` begins with, and what follows it; None if it is not one.
 
-    Too large is a first line of more than `line_limit` bytes, more than `limit` bytes in all,
-    more than `most` lines; which of these, and whether more may come, is the caller's to find.
+    `before` may stand before it.  None: it is not whole yet, or its first line has more than
+    `line_limit` bytes, all of it more than `limit` bytes or more than `most` lines; which of
+    these, and whether more may come, is the caller's to find.
     """
+    cdef Py_ssize_t start = PyBytes_GET_SIZE(before) if data.startswith(before) else 0
+    cdef Py_ssize_t end = head_end(data, start, line_limit, limit, most)
+    return None if end < 0 else (data[start:end], data[end:])
+
+
+cdef Py_ssize_t head_end(
+    bytes data, Py_ssize_t start, Py_ssize_t line_limit, Py_ssize_t limit, int most
+):
+    """Return where the head that begins at `start` ends, -1 if it does not within the limits."""
     cdef:
         const char *begin = PyBytes_AS_STRING(data) + start
         const char *end = PyBytes_AS_STRING(data) + PyBytes_GET_SIZE(data)

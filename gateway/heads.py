@@ -8,7 +8,7 @@ verdict depends on the bytes alone, never on how they arrived.
 import re
 from typing import ClassVar, Final
 
-from gateway._sseparse import head_end
+from gateway._sseparse import cut_head
 from gateway.errors import (
     GatewayError,
     HeadTooLarge,
@@ -24,6 +24,8 @@ LINE_LIMIT: Final = 8 * 1024
 HEAD_LIMIT: Final = 32 * 1024
 # Fields of a head: SDKs send about 20, a browser behind two proxies about 40.
 FIELD_LIMIT: Final = 100
+# Lines of a head: the first, the fields, and the empty one.
+LINES_LIMIT: Final = FIELD_LIMIT + 2
 
 # Possessive quantifiers everywhere: no input makes a pattern go back over it.
 _TCHAR = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"  # RFC 9110 §5.6.2
@@ -47,7 +49,7 @@ class HeadReader:
     reader is spent: close the connection.
     """
 
-    __slots__ = ("_held", "_judged", "_lines", "_rest")
+    __slots__ = ("_held", "_judged", "_lines")
 
     _empty_line: ClassVar = b"\r\n"  # what may stand before the first line, once
     _opening: ClassVar = re.compile(rb"(?:\r\n)?(?:" + _TCHAR + rb"|\r?\Z)")
@@ -57,7 +59,6 @@ class HeadReader:
     _too_large: ClassVar[type[GatewayError]] = HeadTooLarge
 
     def __init__(self) -> None:
-        self._rest = b""  # what came after the last head
         self._held = bytearray()  # the unfinished head; at most HEAD_LIMIT and CRLF
         self._judged = 0  # how many bytes of it were found harmless
         self._lines = 0  # how many LFs are among these
@@ -67,46 +68,43 @@ class HeadReader:
         """Whether a head has begun; the empty line before it does not count."""
         return self._held not in (b"", self._empty_line)
 
-    def feed(self, data: bytes) -> bytes | None:
+    def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
         """
-        Return the next whole head, start line to empty line, or None if more must come.
+        Return the next whole head, start line to empty line, and what followed it.
 
-        Then `take_rest` what followed it; feed that again when the body is over.
+        None if more of it must come.  What followed is its body, or a next head: feed that
+        when the body is over.
 
         Raises:
             MalformedRequest: no legal head begins like this.
             TargetTooLong: the request line exceeds LINE_LIMIT.
             HeadTooLarge: the head exceeds HEAD_LIMIT or FIELD_LIMIT.
         """
-        if held := self._held:
-            held += data
-            if b"\n" not in data:  # nothing ends here: a head in tiny pieces is not copied for each
-                self._wait(held)
-                return None
-            data = bytes(held)
-        start = len(self._empty_line) if data.startswith(self._empty_line) else 0
-        end = head_end(data, start, LINE_LIMIT, HEAD_LIMIT, FIELD_LIMIT + 2)
-        if end < 0:
-            self._wait(data)
-            return None
-        self._rest = data[end:]
-        return data[start:end]
-
-    def take_rest(self) -> bytes:
-        """Return what came after the last head, its body or a next one, and let go of it.
-
-        Who keeps the reader for the length of a stream must not keep a read with it.
-        """
-        rest, self._rest = self._rest, b""
         if self._held:
-            self._held.clear()
+            return self._feed_more(data)
+        found = cut_head(data, self._empty_line, LINE_LIMIT, HEAD_LIMIT, LINES_LIMIT)
+        if found is None:
+            self._wait(data)
+        return found
+
+    def _feed_more(self, data: bytes) -> tuple[bytes, bytes] | None:
+        held = self._held
+        held += data
+        if b"\n" not in data:  # nothing ends here: a head in tiny pieces is not copied for each
+            self._wait(held)
+            return None
+        found = cut_head(bytes(held), self._empty_line, LINE_LIMIT, HEAD_LIMIT, LINES_LIMIT)
+        if found is None:
+            self._wait(held)
+        else:
+            held.clear()
             self._judged = self._lines = 0
-        return rest
+        return found
 
     def path(self, data: bytes) -> str:
         """Return the path of a head that is refused or not whole, unjudged; "" if none is there.
 
-        `data` is what was fed last; after `take_rest` it is too late to ask.
+        `data` is the head, or what was fed last of one that is not whole.
         """
         found = _PATH.match(self._held or data)
         return found[1].decode() if found else ""

@@ -167,14 +167,17 @@ class HttpConnection(asyncio.Protocol):
     # Reading requests.
 
     def _read_head(self, data: bytes) -> None:
-        reader = self._reader
-        raw = reader.feed(data)
-        if raw is None:
+        found = self._reader.feed(data)
+        if found is None:
             self._await_head()
             return
+        raw, rest = found
         self._begun = False
-        head = self._head = read_request(raw)
-        rest = reader.take_rest()
+        try:
+            head = self._head = read_request(raw)
+        except ClientError as error:
+            self._refuse(error, raw)
+            return
         # After an upgrade that was not taken, intermediaries disagree on what follows.
         self.keep_alive = head.keep_alive and not (head.upgrade or self._host.draining)
         route = self._host.route(head)

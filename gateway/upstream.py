@@ -164,8 +164,8 @@ class UpstreamConnection(Intake, asyncio.Protocol):
     def _read_head(self, data: bytes) -> None:
         """Take heads out of `data` up to the final one; interim answers are skipped."""
         try:
-            while (raw := self._reader.feed(data)) is not None:
-                data = self._reader.take_rest()
+            while (found := self._reader.feed(data)) is not None:
+                raw, data = found
                 head = read_response(raw, method=self._method)
                 if head.status >= 200:
                     self._phase = Phase.BODY
