@@ -71,16 +71,18 @@ class Exchange:
         Raises:
             Overloaded, UpstreamUnavailable, UpstreamTimeout, UpstreamProtocolError.
         """
+        connection = self._provider.pool.take() or await self._acquire(fresh=False)
         try:
-            return await self._send(request, method, fresh=False)
+            head = await self._send(connection, request, method)
         except UpstreamUnavailable:
-            stale = self._connection
-            if stale is None or stale.used == 1 or stale.answered:
+            if connection.used == 1 or connection.answered:
                 raise
             self.close()
             self.retried = True
             self.waited += self._clock() - self.sent  # for an answer that could not come
-            return await self._send(request, method, fresh=True)
+            head = await self._send(await self._acquire(fresh=True), request, method)
+        self._keep_alive = head.keep_alive
+        return head
 
     def deliver(self, sink: Sink) -> None:
         """Give the body, as it comes off the wire, to `sink`."""
@@ -119,20 +121,18 @@ class Exchange:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        if self._connection is not None:
-            self._give_back(self._connection)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            reusable = self.clean and self._keep_alive
+            self._provider.pool.release(connection, reusable=reusable)
 
-    async def _send(self, request: bytes, method: str, *, fresh: bool) -> ResponseHead:
-        provider = self._provider
-        connection = None if fresh else provider.pool.take()
-        if connection is None:
-            connection = await self._acquire(fresh=fresh)
+    def _send(
+        self, connection: UpstreamConnection, request: bytes, method: str
+    ) -> asyncio.Future[ResponseHead]:
         self._connection = connection
         self.sent = now = self._clock()
         self._watch(now)
-        head = await connection.send(request, method)
-        self._keep_alive = head.keep_alive
-        return head
+        return connection.send(request, method)
 
     def _watch(self, now: float) -> None:
         """Have the time limits looked at, first when the nearest may be over."""
@@ -155,10 +155,6 @@ class Exchange:
             return await self._provider.pool.acquire(fresh=fresh)
         finally:
             self.waited += self._clock() - asked
-
-    def _give_back(self, connection: UpstreamConnection) -> None:
-        self._connection = None
-        self._provider.pool.release(connection, reusable=self.clean and self._keep_alive)
 
     def _ring(self, now: float) -> float | None:
         """Fail the exchange at a time limit, or say when to look again."""

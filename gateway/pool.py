@@ -112,8 +112,7 @@ class Pool:
 
     def release(self, connection: UpstreamConnection, *, reusable: bool) -> None:
         """Take a connection back; unless `reusable` it is dropped."""
-        if reusable and connection.alive and connection.flushed and not self._closed:
-            connection.finish()
+        if reusable and not self._closed and connection.finish():
             self._free(connection)
         else:
             connection.abort()

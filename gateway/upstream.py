@@ -73,11 +73,6 @@ class UpstreamConnection(Intake, asyncio.Protocol):
         return self._phase is not Phase.DEAD
 
     @property
-    def flushed(self) -> bool:
-        """Whether the provider's kernel has, or will have, the whole request."""
-        return self._transport is not None and not self._transport.get_write_buffer_size()
-
-    @property
     def answered(self) -> bool:
         """Whether the provider sent a byte in this exchange: then it must not be repeated."""
         return self._answered
@@ -118,13 +113,20 @@ class UpstreamConnection(Intake, asyncio.Protocol):
         self._end(error)
         self.abort()
 
-    def finish(self) -> None:
-        """Make the connection ready for another exchange: this one ended cleanly."""
-        if self._phase is not Phase.DEAD and self.valve is not None:
-            self._phase = Phase.IDLE
-            self.sink = self._head = None
+    def finish(self) -> bool:
+        """Make the connection ready for another exchange: this one ended cleanly.
+
+        False: it is gone, or has not sent the whole request yet.
+        """
+        transport = self._transport
+        if self._phase is Phase.DEAD or transport is None or transport.get_write_buffer_size():
+            return False
+        self._phase = Phase.IDLE
+        self.sink = self._head = None
+        if self.valve is not None:
             # The last bytes may have come while its reader was full; the next exchange reads.
             self.valve.resume()
+        return True
 
     def abort(self) -> None:
         """Drop the connection at once.  May be called twice."""
@@ -170,7 +172,9 @@ class UpstreamConnection(Intake, asyncio.Protocol):
                 if head.status >= 200:
                     self._phase = Phase.BODY
                     self._early = data
-                    self._resolve(head)
+                    future, self._head = self._head, None
+                    if future is not None and not future.done():
+                        future.set_result(head)
                     return
                 self._interim += 1
                 if self._interim > MAX_INTERIM:
@@ -178,11 +182,6 @@ class UpstreamConnection(Intake, asyncio.Protocol):
         except UpstreamProtocolError as error:
             text = f"the upstream's answer: {error.message}"
             self.fail(UpstreamProtocolError(text, kind=error.kind))
-
-    def _resolve(self, head: ResponseHead) -> None:
-        future, self._head = self._head, None
-        if future is not None and not future.done():
-            future.set_result(head)
 
     def _unasked(self) -> None:
         """Drop an idle connection that spoke: a 408, or the answer to nobody's request."""

@@ -318,11 +318,11 @@ async def test_an_idle_connection_that_goes_or_speaks_is_lost_to_the_pool(go):
     assert not scene.connection.alive
 
 
-async def test_a_request_that_the_peer_has_not_taken_is_told():
+async def test_a_connection_is_ready_for_another_once_the_peer_has_the_whole_request():
     connection, transport = Scene()
-    assert connection.flushed
     transport.unsent = 1
-    assert not connection.flushed
+    assert not connection.finish()
     transport.unsent = 0
+    assert connection.finish()
     connection.connection_lost(None)
-    assert not connection.flushed
+    assert not connection.finish()
