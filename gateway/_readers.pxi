@@ -128,6 +128,22 @@ cdef class Outlet:
             piece = (chunk(data) if data else b"") + b"0\r\n\r\n"
         self._emit(data, piece)
 
+    def rest(self, Entries log not None, Py_ssize_t room):
+        """Return what follows its cursor in `log`, framed, and advance to the tail.
+
+        None, if that cannot be written at once: the client takes nothing more, some of it was
+        trimmed, or it is more than `room` bytes in the log.
+        """
+        cdef:
+            list left = log.after(self.cursor)
+            Py_ssize_t size = 0
+        for batch in left:
+            size += PyBytes_GET_SIZE((<Batch>batch).data)
+        if self.paused or self.cursor < log.base or size > room:
+            return None
+        self.cursor = log.tail
+        return b"".join([(<Batch>batch)._framed(self._style, self._epoch) for batch in left])
+
     cdef int _emit(self, bytes data, bytes piece) except -1:
         self.sent += PyBytes_GET_SIZE(data)
         if self._head is not None:

@@ -1,7 +1,8 @@
 """One timer for all that wait equally long, where few ever wait so long.
 
 A timer for each costs more than what most of them wait for.  Here they stand in line, in
-the order in which they came and in which they would be due; the timer is that of the first.
+the order in which they came and in which they would be due.  The timer is that of the first,
+or of one who was that and left: it is not cancelled for the next to make it anew.
 """
 
 import asyncio
@@ -27,6 +28,9 @@ class Delay:
         self._due: OrderedDict[Sleeper, float] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
 
+    def __len__(self) -> int:
+        return len(self._due)
+
     def add(self, sleeper: Sleeper) -> None:
         """Begin the delay of one that is not in line."""
         self._due[sleeper] = due = self._loop.time() + self.seconds
@@ -36,7 +40,11 @@ class Delay:
     def discard(self, sleeper: Sleeper) -> None:
         """Forget one, if it still waits."""
         self._due.pop(sleeper, None)
-        if not self._due and self._timer is not None:
+
+    def close(self) -> None:
+        """Forget all.  May be called twice."""
+        self._due.clear()
+        if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 

@@ -14,6 +14,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+import msgspec
+
 from gateway._sseparse import Batch
 from gateway.alarm import Alarm
 from gateway.errors import GatewayError
@@ -38,32 +40,19 @@ RETAIN = 300.0
 LOOK = 1.0
 
 
-class Live:
+class Live(msgspec.Struct, eq=False):
     """One log with its producer, if it is a generation, and its readers."""
 
-    __slots__ = (
-        "_alarm", "_hub", "_paused", "grace", "log", "on_closed", "patience", "producer", "readers",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        log: EventLog,
-        hub: "Hub",
-        producer: Producer | None = None,
-        *,
-        grace: float | None = 0.0,
-        patience: float = 0.0,
-    ) -> None:
-        self.log = log
-        self.producer = producer  # None: people write it
-        # Seconds it may go on without a reader; None: to its end.
-        self.grace = grace
-        self.patience = patience  # what `grace` becomes with a reader that comes back
-        self.readers: list[Reader] = []
-        self.on_closed: Callable[[Live], None] | None = None  # called once, before readers are
-        self._hub = hub
-        self._paused = False  # the producer, by us
-        self._alarm: Alarm | None = None  # while it waits for a reader
+    log: EventLog
+    _hub: "Hub"
+    producer: Producer | None = None  # None: people write it
+    # Seconds it may go on without a reader; None: to its end.
+    grace: float | None = 0.0
+    patience: float = 0.0  # what `grace` becomes with a reader that comes back
+    readers: list[Reader] = []
+    on_closed: "Callable[[Live], None] | None" = None  # called once, before readers are
+    _paused: bool = False  # the producer, by us
+    _alarm: Alarm | None = None  # while it waits for a reader
 
     @property
     def last(self) -> float:

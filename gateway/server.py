@@ -184,6 +184,8 @@ class Server:
             check.close()
         for provider in self.providers.values():
             provider.pool.close()
+            provider.young.close()
+        self.desk.young.close()
         self._resolver.close()
         self._api.close()
         self._hub.close()

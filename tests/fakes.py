@@ -44,12 +44,18 @@ class FakeTransport:
 
 
 class FakeHandle:
-    """A timer that has not rung."""
+    """A timer that has not rung, of its `owner` if that is known."""
 
-    def __init__(self, due: float, call: Callable[[], object]) -> None:
+    def __init__(self, due: float, call: Callable[[], object], owner: object) -> None:
         self.due = due
         self.call = call
         self.cancelled = False
+        self._owner = owner
+
+    @property
+    def idle(self) -> bool:
+        """Whether it will do nothing: it is cancelled, or of a line that all have left."""
+        return self.cancelled or (isinstance(self._owner, Delay) and not self._owner)
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -61,15 +67,15 @@ class FakeLoop:
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
         self._timers: list[tuple[float, int, FakeHandle]] = []
-        self._count = 0
+        self.made = 0  # timers so far
 
     def time(self) -> float:
         return self.now
 
     def call_at(self, due: float, call: Callable[..., object], *args: Any) -> FakeHandle:
-        handle = FakeHandle(due, lambda: call(*args))
-        self._count += 1
-        heapq.heappush(self._timers, (due, self._count, handle))
+        handle = FakeHandle(due, lambda: call(*args), getattr(call, "__self__", None))
+        self.made += 1
+        heapq.heappush(self._timers, (due, self.made, handle))
         return handle
 
     def call_later(self, delay: float, call: Callable[..., object], *args: Any) -> FakeHandle:
@@ -83,8 +89,8 @@ class FakeLoop:
 
     @property
     def timers(self) -> list[float]:
-        """When the timers are due that are not cancelled."""
-        return sorted(due for due, _, handle in self._timers if not handle.cancelled)
+        """When the timers are due that somebody waits for."""
+        return sorted(due for due, _, handle in self._timers if not handle.idle)
 
     def wind(self, seconds: float) -> None:
         """Let time pass, and ring what falls due, at its own time."""

@@ -33,19 +33,46 @@ def test_each_is_told_once_at_its_own_time(loop):
     assert loop.timers == []
 
 
-def test_all_have_one_timer_and_none_has_none(loop):
+def test_all_have_one_timer_that_finds_nobody_when_all_have_left(loop):
     delay, sleepers = Delay(loop, 10), [Sleeper() for _ in range(3)]
 
     for sleeper in sleepers:
         delay.add(sleeper)
-    assert loop.timers == [1010]
+    assert (len(delay), loop.made) == (3, 1)
     for sleeper in sleepers:
         delay.discard(sleeper)
         delay.discard(sleeper)
 
-    assert loop.timers == []
+    assert (len(delay), loop.timers) == (0, [])
     loop.wind(100)
     assert [sleeper.told for sleeper in sleepers] == [[], [], []]
+
+
+def test_those_who_come_one_after_the_other_share_a_timer(loop):
+    delay, last = Delay(loop, 10), Sleeper()
+    for _ in range(3):
+        passing = Sleeper()
+        delay.add(passing)
+        loop.wind(3)
+        delay.discard(passing)
+    delay.add(last)
+
+    assert loop.made == 1
+    loop.wind(100)
+
+    assert last.told == [19]
+    assert (loop.made, loop.timers) == (2, [])
+
+
+def test_nobody_is_told_when_it_is_closed(loop):
+    delay, sleeper = Delay(loop, 10), Sleeper()
+    delay.add(sleeper)
+
+    delay.close()
+    delay.close()
+    loop.wind(100)
+
+    assert (sleeper.told, loop.timers) == ([], [])
 
 
 def test_the_others_are_told_in_time_when_the_first_leaves(loop):

@@ -81,6 +81,42 @@ def test_an_outlet_ends_in_one_write(rest, chunked):
     assert outlet.sent == len(rest)
 
 
+def some_log() -> Entries:
+    """Return a log of four entries in three batches, of 9 bytes each."""
+    log = Entries()
+    for batch in (Batch(ONE + TWO, 1, 2), Batch(ONE, 3, 1), Batch(TWO, 4, 1)):
+        log.append(batch)
+    return log
+
+
+@pytest.mark.parametrize("style", [RAW, IDS, FRAMES])
+@pytest.mark.parametrize("cursor", range(5))
+def test_the_rest_of_a_log_is_what_follows_the_cursor_in_the_outlets_style(cursor, style):
+    log, outlet = some_log(), Outlet(print, b"", False, style, EPOCH)
+    outlet.cursor = cursor
+
+    rest = outlet.rest(log, 1000)
+
+    assert rest == b"".join(batch.framed(style, EPOCH) for batch in log.after(cursor))
+    assert (outlet.cursor, outlet.sent) == (4, 0)
+    assert outlet.rest(log, 1000) == b""
+
+
+@pytest.mark.parametrize(
+    ("cursor", "trimmed", "room", "paused"),
+    [(2, 0, 18, True), (1, 2, 1000, False), (2, 0, 17, False), (1, 0, 26, False)],
+    ids=["it takes nothing", "some is gone", "too much", "too much, from amid a batch"],
+)
+def test_what_cannot_be_written_at_once_is_no_rest(cursor, trimmed, room, paused):
+    log, outlet = some_log(), Outlet(print, b"", True)
+    log.trim(trimmed)
+    outlet.cursor, outlet.paused = cursor, paused
+
+    assert outlet.rest(log, room) is None
+
+    assert outlet.cursor == cursor
+
+
 def test_a_batch_goes_to_the_log_and_to_every_reader():
     readers = [FakeReader(), FakeReader()]
     scene = Scene(*readers)

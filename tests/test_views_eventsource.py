@@ -133,6 +133,20 @@ def test_entries_that_others_see_leave_no_trace():
     assert [event.id for event in friend.events] == [scene.id(n) for n in (0, 1, 2)]
 
 
+def test_the_last_entries_of_a_log_that_closes_are_for_those_who_may_see_them():
+    scene = ViewScene()
+    scene.replace_log(PartlySecret("x", "aaaabbbb"))
+    client, friend = attach(scene, subject="stranger"), attach(scene, subject="friend")
+    scene.publish(A)
+
+    scene.publish_quietly(b'data: "secret"\n\n')
+    scene.live.close(State.FINISHED, "finished")
+
+    assert b"secret" not in client.body
+    assert b"secret" in friend.body
+    assert client.whole
+
+
 def test_a_client_that_leaves_is_waited_for():
     scene = ViewScene(grace=0.0)
     client = attach(scene)

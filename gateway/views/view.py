@@ -17,7 +17,7 @@ from gateway.desk import STREAMS, Desk
 from gateway.eventlog import EventLog
 from gateway.hub import Live
 from gateway.reply import Reply
-from gateway.views.portion import Portion, read
+from gateway.views.portion import PORTION, Portion, read
 
 
 # Seconds of silence between heartbeats: well under the 60 s of nginx and load balancers.
@@ -210,6 +210,25 @@ class StreamView(View):
         desk.young.add(self)
         reply.on_gone = self.leave
         reply.on_writable = self.wake
+
+    def wake(self) -> None:
+        """Take what is new in the log, and its end."""
+        rest = self._rest()
+        if rest is None:
+            super().wake()
+        else:
+            self._reply.end(rest + self._ending())
+            self.leave()
+
+    def _rest(self) -> bytes | None:
+        """Return all that is left to write but the end, if this is the usual end of a generation.
+
+        Not for what people write: an entry of it may be for others only.
+        """
+        live, outlet = self._live, self.outlet
+        if outlet is None or not self._attached or not live.log.closed or live.producer is None:
+            return None
+        return outlet.rest(live.log, PORTION)
 
     def leave(self) -> None:
         """Stop following: the client is gone, or has everything.  May be called twice."""
