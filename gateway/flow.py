@@ -13,6 +13,9 @@ WRITE_HIGH = 64 * 1024
 WRITE_LOW = 16 * 1024
 # Seconds in which a client that stopped reading must take at least one byte.
 STALL_TIMEOUT = 30.0
+# Seconds between two looks at one that leaves something unsent: so much later it may be seen
+# that it took a byte, and so much longer it may stay.
+STALL_LOOK = 3.0
 
 
 class Pausable(Protocol):

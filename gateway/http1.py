@@ -31,7 +31,7 @@ from gateway.errors import (
     RequestTimeout,
     RequestTooLarge,
 )
-from gateway.flow import STALL_TIMEOUT, WRITE_HIGH, WRITE_LOW, Valve
+from gateway.flow import STALL_LOOK, STALL_TIMEOUT, WRITE_HIGH, WRITE_LOW, Valve
 from gateway.guard import RequestHead, read_request
 from gateway.heads import HeadReader
 from gateway.host import MAX_UNWANTED, NO_HEAD, Host, Request, Route
@@ -70,8 +70,8 @@ class HttpConnection(asyncio.Protocol):
 
     __slots__ = (
         "_alarm", "_arriving", "_begun", "_clogged", "_deadline", "_early", "_head", "_host",
-        "_loop", "_phase", "_reader", "_refused", "_reply", "_taken", "_transport", "_valve",
-        "client", "date", "keep_alive", "write",
+        "_loop", "_moved", "_phase", "_reader", "_refused", "_reply", "_transport", "_unsent",
+        "_valve", "client", "date", "keep_alive", "write",
     )  # fmt: skip
 
     def __init__(self, host: Host, loop: asyncio.AbstractEventLoop) -> None:
@@ -95,8 +95,10 @@ class HttpConnection(asyncio.Protocol):
         self._early = b""
         # Loop time by which this phase must be over.
         self._deadline = loop.time() + HEAD_TIMEOUT
-        # What the client had taken at the last look; only a difference means something.
-        self._taken: float = inf  # nothing was unsent then
+        # Bytes unsent at the last look, inf if they cannot be compared with those of the next;
+        # loop time of the last look that saw some taken.
+        self._unsent: float = inf
+        self._moved = 0.0
         self._clogged = False  # the client leaves so much unsent that it is asked for no more
         self._alarm = Alarm(loop, self._ring, self._deadline)
 
@@ -151,8 +153,8 @@ class HttpConnection(asyncio.Protocol):
         self._clogged = True
         if self._reply is not None:
             self._reply.paused = True
-        self._taken = inf  # the first look only notes
-        self._alarm.sooner(self._loop.time() + STALL_TIMEOUT / 2)
+        self._unsent = inf  # it has taken something since it was clogged before
+        self._alarm.sooner(self._loop.time() + STALL_LOOK)
 
     def resume_writing(self) -> None:
         self._clogged = False
@@ -243,6 +245,7 @@ class HttpConnection(asyncio.Protocol):
         reply = self._reply = Reply(self, id, head.method, head.http10)
         self._head, self._arriving = NO_HEAD, None
         self._phase = Phase.BUSY
+        self._unsent = inf  # more is to be written
         self._deadline = inf
         return reply
 
@@ -352,7 +355,7 @@ class HttpConnection(asyncio.Protocol):
     def _ring(self, now: float) -> float | None:
         if self._transport is not None and (waiting := self._transport.get_write_buffer_size()):
             return self._ring_unsent(now, waiting)
-        self._taken = inf
+        self._unsent = inf
         if now < self._deadline:
             return None if self._deadline == inf else self._deadline
         if self._phase is Phase.BODY or (self._phase is Phase.HEAD and self._reader.pending):
@@ -361,14 +364,21 @@ class HttpConnection(asyncio.Protocol):
         self.close()
         return None
 
-    def _ring_unsent(self, now: float, waiting: int) -> float:
-        """Cut a client that took nothing between two looks, whatever the phase."""
-        taken = (self._reply.bytes_sent if self._reply is not None else 0) - waiting
-        if taken == self._taken:
-            self._host.stalled()
-            self.abort()
-        self._taken = taken
-        return now + STALL_TIMEOUT
+    def _ring_unsent(self, now: float, waiting: int) -> float | None:
+        """Cut a client that took nothing for STALL_TIMEOUT, whatever the phase.
+
+        Less is unsent if it took some: nothing is written to one that is clogged or has its
+        answer.  Any other that is being answered has no more unsent than it may have.
+        """
+        if waiting < self._unsent or (self._phase is Phase.BUSY and not self._clogged):
+            self._moved = now
+        self._unsent = waiting
+        due = self._moved + STALL_TIMEOUT
+        if now < due:
+            return min(now + STALL_LOOK, due)
+        self._host.stalled()
+        self.abort()
+        return None
 
 
 def _discard(data: bytes) -> None:

@@ -27,7 +27,7 @@ from wsproto.frame_protocol import CloseReason
 
 from gateway._sseparse import FRAMES, Outlet, text_frame
 from gateway.alarm import Alarm
-from gateway.flow import STALL_TIMEOUT, Valve
+from gateway.flow import STALL_LOOK, STALL_TIMEOUT, Valve
 from gateway.reply import Successor
 
 
@@ -84,8 +84,8 @@ class WebSocket(asyncio.Protocol):
 
     __slots__ = (
         "_alarm", "_asked", "_deadline", "_events", "_heard", "_judge", "_limit", "_loop",
-        "_message", "_on_crash", "_on_lost", "_on_stalled", "_outlet", "_phase", "_pinged",
-        "_session", "_taken", "_transport", "_unread", "_valve", "bytes_sent", "paused",
+        "_message", "_moved", "_on_crash", "_on_lost", "_on_stalled", "_outlet", "_phase",
+        "_pinged", "_session", "_taken", "_transport", "_unread", "_valve", "bytes_sent", "paused",
     )  # fmt: skip
 
     def __init__(
@@ -113,6 +113,7 @@ class WebSocket(asyncio.Protocol):
         self._deadline = inf  # loop time by which this phase must be over
         # What the client had taken when something was last seen unsent; only a difference counts.
         self._taken: float = inf
+        self._moved = 0.0  # loop time of the last look that saw one
         # What `take_over` brings.
         self._transport: asyncio.Transport
         self._valve: Valve
@@ -218,8 +219,7 @@ class WebSocket(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._pause(True)
-        self._taken = inf  # the first look only notes
-        self._alarm.sooner(self._loop.time() + STALL_TIMEOUT / 2)
+        self._alarm.sooner(self._loop.time() + STALL_LOOK)
 
     def resume_writing(self) -> None:
         self._pause(False)
@@ -340,14 +340,17 @@ class WebSocket(asyncio.Protocol):
         return self._ring_silent(now) if self._phase is Phase.OPEN else self._deadline
 
     def _ring_unsent(self, now: float, waiting: int) -> float:
-        """Close on a client that took nothing between two looks."""
+        """Close on a client that took nothing for STALL_TIMEOUT."""
         taken = self.bytes_sent - waiting
-        if taken == self._taken:
-            if self._phase is Phase.OPEN:
-                self._on_stalled()
+        if taken != self._taken:
+            self._taken, self._moved = taken, now
+        due = self._moved + STALL_TIMEOUT
+        if now < due:
+            return min(now + STALL_LOOK, due)
+        if self._phase is Phase.OPEN:
+            self._on_stalled()
             self.close(CloseReason.TRY_AGAIN_LATER, "too slow: nothing was read for a long time")
-        self._taken = taken
-        return now + STALL_TIMEOUT
+        return inf
 
     def _ring_silent(self, now: float) -> float | None:
         """Ask a silent client whether it is there, and drop it if it is not."""

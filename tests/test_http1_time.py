@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.flow import STALL_TIMEOUT, WRITE_HIGH
+from gateway.flow import STALL_LOOK, STALL_TIMEOUT, WRITE_HIGH
 from gateway.http1 import (
     BODY_TIMEOUT,
     BODY_TOTAL,
@@ -14,7 +14,7 @@ from tests.fake_client import FakeClient, Site, get, post
 
 
 # Longest time between the last progress of a stalled client and its end.
-PATIENCE = 1.5 * STALL_TIMEOUT
+PATIENCE = STALL_TIMEOUT + STALL_LOOK
 BLOCK = b"x" * 10_000
 
 
@@ -212,6 +212,31 @@ def test_a_reader_that_takes_one_byte_now_and_then_is_not_cut():
         client.transport.take(1)
 
     assert not client.transport.is_closing()
+
+
+@pytest.mark.parametrize("amid", [lambda site: None, lambda site: site.reply.end(b"")])
+@pytest.mark.parametrize("after", [0.5, 14, 15.5, 28, 44])
+@pytest.mark.parametrize("age", [0, 1, 9, 100])
+def test_a_reader_has_its_time_from_the_last_byte_it_took(age, after, amid):
+    """Whenever its last byte is: the alarm may be set for what was before."""
+    site, client = site_and_client()
+    client.send(get("/stream"))
+    site.loop.wind(age)
+    client.transport.taking = False
+    while client.transport.unsent < 2 * WRITE_HIGH:
+        site.reply.write(BLOCK)
+    site.loop.wind(after / 2)
+    client.transport.take(1)
+    site.loop.wind(after / 2)
+    client.transport.take(100)
+    amid(site)
+
+    site.loop.wind(STALL_TIMEOUT - 0.1)
+    assert not client.transport.is_closing()
+    site.loop.wind(STALL_LOOK + 0.2)
+
+    assert client.transport.aborted
+    assert site.host.stalls == 1
 
 
 def test_a_reader_that_stops_again_is_cut_again():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.flow import STALL_TIMEOUT, WRITE_HIGH
+from gateway.flow import STALL_LOOK, STALL_TIMEOUT, WRITE_HIGH
 from gateway.websocket import CLOSE_TIMEOUT, PING_AFTER, PONG_TIMEOUT
 from tests.fake_websocket import CLOSE, PING, PONG, TEXT, SocketClient, frame
 
@@ -81,7 +81,7 @@ def test_a_client_that_takes_nothing_is_cut():
 
     client.site.loop.wind(STALL_TIMEOUT - 0.1)
     assert client.session.told == ["opened"]
-    client.site.loop.wind(STALL_TIMEOUT / 2 + 0.1)
+    client.site.loop.wind(STALL_LOOK + 0.1)
     assert client.close_codes == [1013]
     assert client.session.told == ["opened", "gone"]
     client.site.loop.wind(CLOSE_TIMEOUT)
@@ -92,7 +92,7 @@ def test_a_client_that_takes_nothing_is_cut():
 
 def test_a_cut_client_that_reads_at_last_learns_why():
     client = clogged()
-    client.site.loop.wind(1.5 * STALL_TIMEOUT)
+    client.site.loop.wind(STALL_TIMEOUT + STALL_LOOK)
 
     client.transport.take(10 * WRITE_HIGH)
     client.send(frame(CLOSE, b"\x03\xf5"))
@@ -137,7 +137,7 @@ def test_a_client_that_keeps_its_buffer_full_but_takes_is_not_cut():
 def test_a_client_that_sends_and_does_not_read_is_cut_all_the_same():
     client = clogged()
 
-    for _ in range(int(1.5 * STALL_TIMEOUT)):
+    for _ in range(int(STALL_TIMEOUT + STALL_LOOK)):
         client.site.loop.wind(1)
         client.send(frame(PING))
 
@@ -150,11 +150,30 @@ def test_a_stall_that_begins_just_after_a_look_has_its_full_time():
     client.site.loop.wind(PING_AFTER - 0.1)
     client.socket.send(b"seen by the look")
     client.site.loop.wind(0.2)
+    client.transport.take(1000)
     client.socket.send(b"x" * (WRITE_HIGH + 1))
 
     client.site.loop.wind(STALL_TIMEOUT - 0.1)
-
     assert client.close_codes == []
+    client.site.loop.wind(STALL_LOOK + 0.1)
+
+    assert client.close_codes == [1013]
+
+
+@pytest.mark.parametrize("after", [0.5, 14, 15.5, 28, 44])
+def test_a_client_has_its_time_from_the_last_byte_it_took(after):
+    client = clogged()
+    client.site.loop.wind(after / 2)
+    client.transport.take(1)
+    client.site.loop.wind(after / 2)
+    client.transport.take(1)
+
+    client.site.loop.wind(STALL_TIMEOUT - 0.1)
+    assert client.close_codes == []
+    client.site.loop.wind(STALL_LOOK + 0.2)
+
+    assert client.close_codes == [1013]
+    assert client.site.host.stalls == 1
 
 
 def test_the_time_to_close_is_short_though_bytes_are_unsent():
