@@ -1,5 +1,6 @@
 """Types of the compiled hot path; the contract stands in `_sseparse.pyx`."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, final
 
@@ -134,6 +135,16 @@ class Tap:
 class Intake:
     sink: Any
     def data_received(self, data: bytes) -> None: ...
+
+@disjoint_base
+class Line:
+    armed: bool
+    seconds: Final[float]
+    waiting: Final[OrderedDict[Any, float]]
+    def __init__(self, clock: Callable[[], float], seconds: float) -> None: ...
+    def __len__(self) -> int: ...
+    def add(self, sleeper: object) -> None: ...
+    def discard(self, sleeper: object) -> None: ...
 
 @disjoint_base
 class Head:

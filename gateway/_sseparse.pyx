@@ -88,3 +88,4 @@ include "_readers.pxi"    # a log, and the ways from an upstream to whoever read
 include "_texts.pxi"      # what the JSON in an event says
 include "_moulds.pxi"     # events that differ only by a text, in another dialect
 include "_lines.pxi"      # the log: lines that wait, and the one of a request
+include "_waiting.pxi"    # those who wait equally long

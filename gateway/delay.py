@@ -6,8 +6,9 @@ or of one who was that and left: it is not cancelled for the next to make it ane
 """
 
 import asyncio
-from collections import OrderedDict
 from typing import Protocol
+
+from gateway._sseparse import Line
 
 
 class Sleeper(Protocol):
@@ -17,48 +18,39 @@ class Sleeper(Protocol):
         """Do what is to be done when the delay is over."""
 
 
-class Delay:
+class Delay(Line):
     """Tell each that was added, once, when so many seconds have passed."""
 
-    __slots__ = ("_due", "_loop", "_timer", "seconds")
+    __slots__ = ("_loop", "_timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-        self.seconds = seconds
+        super().__init__(loop.time, seconds)
         self._loop = loop
-        self._due: OrderedDict[Sleeper, float] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
 
-    def __len__(self) -> int:
-        return len(self._due)
-
-    def add(self, sleeper: Sleeper) -> None:
-        """Begin the delay of one that is not in line."""
-        self._due[sleeper] = due = self._loop.time() + self.seconds
-        if self._timer is None:
-            self._timer = self._loop.call_at(due, self._ring)
-
-    def discard(self, sleeper: Sleeper) -> None:
-        """Forget one, if it still waits."""
-        self._due.pop(sleeper, None)
+    def arm(self, due: float) -> None:
+        """Ring at `due`."""
+        self.armed = True
+        self._timer = self._loop.call_at(due, self._ring)
 
     def close(self) -> None:
         """Forget all.  May be called twice."""
-        self._due.clear()
+        self.waiting.clear()
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+        self.armed = False
 
     def _ring(self) -> None:
         now = self._loop.time()
-        self._timer = None
         try:
-            while self._due:
-                sleeper, due = next(iter(self._due.items()))
+            while self.waiting:
+                sleeper, due = next(iter(self.waiting.items()))
                 if due > now:
                     break
-                del self._due[sleeper]
+                del self.waiting[sleeper]
                 sleeper.due(now)
         finally:  # a defect of one is not to silence the others
-            if self._due:
-                due = next(iter(self._due.values()))
-                self._timer = self._loop.call_at(due, self._ring)
+            if self.waiting:
+                self.arm(next(iter(self.waiting.values())))
+            else:
+                self.armed = False

@@ -6,7 +6,6 @@ import pytest
 
 from gateway.attempts import Attempts
 from gateway.breaker import LIMIT, Breaker, State
-from gateway.delay import Delay
 from gateway.errors import (
     ClientError,
     Overloaded,
@@ -51,9 +50,7 @@ class Scene:
         self.lines = []
         self.mute = ""  # names of those that cannot say what is asked for
         log = SimpleNamespace(warning=self.note, info=self.note)
-        self.desk = SimpleNamespace(
-            clock=lambda: self.now, draw=draw, log=log, loop=None, young=Delay(None, 0)
-        )
+        self.desk = SimpleNamespace(clock=lambda: self.now, draw=draw, log=log, loop=None)
         targets = [Target(p, None, 1, n, None) for n, p in enumerate(self.providers)]
         self.wish = SimpleNamespace(
             targets=Targets(Model("m", (), retry=Retry(attempts, 1.0)), tuple(targets)),

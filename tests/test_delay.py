@@ -102,6 +102,7 @@ def test_one_may_come_again_when_it_was_told_and_take_others_away(loop):
     loop.wind(100)
 
     assert (sleeper.told, other.told) == ([10, 20, 30], [])
+    assert loop.made == 3
     assert loop.timers == []
 
 
