@@ -12,6 +12,7 @@ cdef class EventParser:
       which is in one if a stop reason came before it, or a response that is over, which is.
       Gemini has none: there it is the end of the body, after a finish reason.
     - `error`: the upstream reported one; event `error_at` carries it, the last delivered.
+      Where OpenAI's says so by its type alone, it is delivered as one that says so in its data.
       After either, events are dropped and only the framing is followed.
     - `fault`: what came cannot be read, or is too long.  Everything stops.
     - `ended`: the body is complete.  `surplus`: yet bytes came after it.
@@ -38,6 +39,7 @@ cdef class EventParser:
         bint _after_cr              # the last line ended in CR: an LF belongs to it
         bint _has_cr                # the unfinished block has a CR
         int _bom                    # bytes of the byte-order mark met so far; 3: past it
+        bint _names_errors          # an event may say by its type alone that it is one
         _Search _may_tell
         _Story _story
         Py_ssize_t _event_limit
@@ -57,6 +59,7 @@ cdef class EventParser:
         start_framing(&self._framing, framing, FOREVER - 1)
         self._held = bytearray()
         self._story = story_of(dialect, strip_usage)
+        self._names_errors = dialect == _OPENAI
         self._may_tell = search_of(dialect)
         self._event_limit = event_limit
         self._gaps = gaps
@@ -229,11 +232,17 @@ cdef class EventParser:
         """Return what is delivered of the raw block p..end, as `_take` does."""
         cdef bytes event
         if not self._has_cr and canonical(p, end):
+            if self._names_errors and begins(p, end, b"event: error\n", 13):
+                return self._rendered(told_error(p[:end - p]))
             return True if self._deliverable(p, end) else None
         event = render(p, end)
         if event is None:
             return None
-        p = PyBytes_AS_STRING(event)
+        return self._rendered(told_error(event) if self._names_errors else event)
+
+    cdef bytes _rendered(self, bytes event):
+        """Return a canonical event if it is to be delivered, else None."""
+        cdef const char *p = PyBytes_AS_STRING(event)
         return event if self._deliverable(p, p + PyBytes_GET_SIZE(event)) else None
 
     cdef bint _deliverable(self, const char *p, const char *end) except -1:

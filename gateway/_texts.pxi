@@ -103,6 +103,11 @@ cpdef read_usage(dict usage):
 
 # What the events say.
 
+# What is told of an error besides its message, where its event has it.
+cdef tuple NAMED = ("type", "code", "status", "param")
+cdef bytes BLANKS = b" \t\n"
+
+
 def deltas(bytes data not None):
     """Return what the canonical events in `data` say, in OpenAI's chat dialect, in order.
 
@@ -112,10 +117,35 @@ def deltas(bytes data not None):
     """
     cdef list events = []
     for block in data.split(b"\n\n"):
-        if block.startswith(b"event: "):
-            block = block[block.find(b"\n") + 1:]
-        events += said(object_in(block[6:].replace(b"\ndata: ", b"\n")))
+        events += said(object_in(data_of(told_error(block))))
     return events
+
+
+cdef bytes data_of(bytes block):
+    """Return the data of a canonical event, whether its last line is still ended or not."""
+    if block.startswith(b"event: "):
+        block = block[block.find(b"\n") + 1:]
+    return block[6:].removesuffix(b"\n\n").replace(b"\ndata: ", b"\n")
+
+
+cdef bytes told_error(bytes block):
+    """Return a canonical event as it is; one that is an error by its type alone, so that all see it.
+
+    Of OpenAI's SDKs some heed the type and some the key `error` of the data (facts §2.1).
+    """
+    cdef dict event
+    if not block.startswith(b"event: error\n"):
+        return block
+    data = data_of(block)
+    event = object_in(data)
+    if event.get("error") or data.rstrip(BLANKS) == b"[DONE]":
+        return block
+    message = text(event.get("message")) or data.decode("utf-8", "replace").strip()
+    error = {"message": message or "the upstream reported an error"}
+    for key in NAMED:
+        if isinstance(event.get(key), (str, int, float)):
+            error[key] = event[key]
+    return b"data: " + dumps({"error": error}) + b"\n\n"
 
 
 def said(dict event not None):

@@ -1,7 +1,8 @@
 """The command `headgate`: what to do, and how it ended.
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 69 a listener cannot be opened,
-78 the configuration cannot be used (the last two as sysexits.h has them).
+78 the configuration cannot be used (the last two as sysexits.h has them), 141 nobody
+reads what is printed.
 """
 
 import argparse
@@ -16,6 +17,8 @@ from gateway.errors import BindError, ConfigError
 
 EX_UNAVAILABLE = 69
 EX_CONFIG = 78
+# What a shell says of a program that SIGPIPE ended; in one with sockets that signal is ignored.
+EX_PIPE = 128 + 13
 # libuv resolves names in four threads, of which uvloop takes two at a time; one slow
 # name server must not hold up the other upstreams.  Read when the first thread starts.
 RESOLVER_THREADS = "16"
@@ -23,6 +26,25 @@ RESOLVER_THREADS = "16"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    try:
+        try:
+            return _run(argv)
+        finally:
+            if sys.stdout is not None:  # it is None where the caller has closed it
+                sys.stdout.flush()  # at the interpreter's end nobody could catch what it raises
+    except BrokenPipeError:
+        _hush()
+        return EX_PIPE
+
+
+def _hush() -> None:
+    """Let what is not written yet go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in (1, 2):
+        os.dup2(nowhere, number)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     os.environ.setdefault("UV_THREADPOOL_SIZE", RESOLVER_THREADS)
     args = _parser().parse_args(argv)
     try:

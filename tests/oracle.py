@@ -228,6 +228,8 @@ def take(told: Story, block: bytes, strip_usage: bool) -> Story:
         return told
     if read[1].rstrip(b" \t\n") == b"[DONE]":
         return told._replace(done=True)
+    if read[0] == b"error" and not decoded(read[1]).get("error"):
+        read = (b"", orjson.dumps({"error": named_error(read[1])}))
     value = tells(read[1])
     choices, error, usage = value.get("choices"), value.get("error"), value.get("usage")
     if isinstance(usage, dict) and usage:
@@ -242,6 +244,17 @@ def take(told: Story, block: bytes, strip_usage: bool) -> Story:
         wrapped = error if isinstance(error, dict) else {"message": str(error)}
         told = told._replace(error=wrapped, error_at=told.events + 1)
     return told._replace(data=told.data + canonical(*read), events=told.events + 1)
+
+
+def named_error(data: bytes) -> dict[str, Any]:
+    """Return the error that an event reports by its type alone."""
+    value = decoded(data)
+    message = value.get("message")
+    if not isinstance(message, str) or not message:
+        message = data.decode("utf-8", "replace").strip() or "the upstream reported an error"
+    names = [name for name in ("type", "code", "status", "param") if name in value]
+    rest = {name: value[name] for name in names if isinstance(value[name], str | int | float)}
+    return {"message": message, **rest}
 
 
 def take_contents(told: Story, block: bytes) -> Story:

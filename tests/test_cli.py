@@ -1,9 +1,11 @@
 """The command: what it prints, and its exit status, as processes of their own."""
 
 import http.client
+import os
 import re
 import signal
 import socket
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
@@ -11,8 +13,8 @@ import orjson
 import pytest
 
 from gateway import __version__
-from gateway.cli import EX_CONFIG, EX_UNAVAILABLE
-from tests.program import Program, run
+from gateway.cli import EX_CONFIG, EX_PIPE, EX_UNAVAILABLE
+from tests.program import COMMAND, PATIENCE, ROOT, Program, environment, run
 
 
 CONFIG = """
@@ -66,6 +68,48 @@ def test_usage(arguments, status, out, err):
     assert err in done.stderr
     assert bool(done.stderr) is bool(err)
     assert "Traceback" not in done.stderr
+
+
+# Arguments of commands that print, and whether it is to standard error.
+PRINTS = {
+    "version": (("version",), False),
+    "the option": (("--version",), False),
+    "help": (("serve", "--help"), False),
+    "a good file": (("check", "{file}"), False),
+    "the mock's address": (("mock", "--listen", "127.0.0.1:0"), False),
+    "the demo's welcome": (("demo",), False),
+    "usage": (("fly",), True),
+    "no file": (("serve", "--config", "{file}.none"), True),
+}
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize(("arguments", "to_error"), PRINTS.values(), ids=PRINTS.keys())
+def test_a_command_that_nobody_reads_ends_without_a_word(arguments, to_error, buffered, config):
+    told = [argument.format(file=config()) for argument in arguments]
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [*COMMAND, *told],
+            cwd=ROOT,
+            env=environment({} if buffered else {"PYTHONUNBUFFERED": "1"}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if to_error else writing,
+            stderr=writing if to_error else subprocess.PIPE,
+            timeout=PATIENCE,
+        )
+    finally:
+        os.close(writing)
+
+    assert done.returncode == EX_PIPE
+    assert not done.stdout
+    assert not done.stderr
+
+
+def test_a_command_without_an_output_is_done():
+    done = subprocess.run(["sh", "-c", '"$@" >&- 2>&-', "sh", *COMMAND, "version"], cwd=ROOT)
+    assert done.returncode == 0
 
 
 def test_a_good_file_is_called_good(config):

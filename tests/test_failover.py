@@ -56,6 +56,8 @@ def counted(metrics, name):
 
 
 ERROR_FIRST = chunk(b'data: {"error":{"message":"busy","type":"overloaded_error"}}\n\n')
+# An error to some of OpenAI's SDKs, by its type alone.
+ERROR_NAMED = chunk(b"event: error\ndata: busy\n\n")
 # What the first provider does: its steps, whether it closes then, the kind and the cause counted.
 BEFORE = {
     "500": ((refusal(500),), False, "status_5xx", "status"),
@@ -72,6 +74,7 @@ STREAMED = {
     "cut amid the first event": ((CHUNKED, chunk(TEXT[:20])), True, "truncated", "cut"),
     "a heartbeat and the end": ((CHUNKED, chunk(b": hi\n\n"), LAST), False, "truncated", "cut"),
     "an error first": ((CHUNKED, ERROR_FIRST, LAST), False, "inband_error", "status"),
+    "one by its type": ((CHUNKED, ERROR_NAMED, LAST), False, "inband_error", "status"),
 }
 UNARY = {
     "half an answer": ((HEAD + b"content-length: 99\r\n\r\n{",), True, "truncated", "cut"),
@@ -230,6 +233,7 @@ async def test_a_chat_over_a_websocket_sees_nothing_of_it(fault):
 AMID = {
     "cut": ((CHUNKED, chunk(TEXT)), True, "stream_interrupted"),
     "an error": ((CHUNKED, chunk(TEXT), ERROR_FIRST, LAST), False, None),
+    "one by its type": ((CHUNKED, chunk(TEXT), ERROR_NAMED, LAST), False, None),
     "no end": ((CHUNKED, chunk(TEXT), LAST), False, "stream_interrupted"),
 }
 

@@ -27,6 +27,9 @@ SAYS = {
     % (len(ERROR), ERROR),
     "in the first event": SSE + b"data: " + ERROR + b"\n\n",
     "amid a stream": SSE + EVENT + b"data: " + ERROR + b"\n\n",
+    "in an event of type error": SSE
+    + b"event: error\ndata: Incorrect API key: %b\n\n" % KEY.encode(),
+    "in one amid a stream": SSE + EVENT + b"event: error\ndata: " + ERROR[9:-1] + b"\n\n",
 }
 
 

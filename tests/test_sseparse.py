@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 import gateway._sseparse as compiled
 from gateway._sseparse import (
+    ANTHROPIC,
     CHUNKED,
     GEMINI,
+    RESPONSES,
     UNTIL_CLOSE,
     Batch,
     BodyDecoder,
@@ -117,7 +119,8 @@ FRAGMENTS = (
     b'data: {"usage":{"a":1},"choices":[{"finish_reason" : "length"}]}\n\n',
     b'data: {\ndata: "usage"\ndata: :{"b":2}}\n\n', b'"usage"', b'"error":', b"{", b"}",
     b'data: {"usage":{"a":"\\ud83d"}}\n\n', b'data: {"error":"\\\\ude00\\ude00"}\n\n',
-    b'data: {"error":"\xf0\x9f"}\n\n', b"data: [DONE] \n\n",
+    b'data: {"error":"\xf0\x9f"}\n\n', b"data: [DONE] \n\n", b"event: error\n",
+    b'data: {"message":"m","code":3,"param":[],"usage":{"a":1}}\n\n',
 )  # fmt: skip
 streams = st.lists(st.sampled_from(FRAGMENTS), max_size=14).map(b"".join)
 cuts = st.lists(st.integers(0, 400), max_size=8)
@@ -607,6 +610,50 @@ SAID = {
 @pytest.mark.parametrize(("event", "expected"), SAID.values(), ids=SAID.keys())
 def test_an_event_says(event, expected):
     assert says(event) == expected
+
+
+# Data of an event of the type error, and the error object that it comes to.
+NAMED_ERRORS = {
+    "an object": (b'{"message":"m","type":"t","code":5}', {"message": "m", "type": "t", "code": 5}),
+    "no message": (b'{"detail":"m"}', {"message": '{"detail":"m"}'}),
+    "what nests": (b'{"message":"m","code":{"a":[]}}', {"message": "m"}),
+    "a null": (b'{"message":"m","error":null}', {"message": "m"}),
+    "text": (b" the model\ndata: is gone ", {"message": "the model\nis gone"}),
+    "bytes": (b"gone \xff", {"message": "gone \ufffd"}),
+    "nothing": (b"", {"message": "the upstream reported an error"}),
+}
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize(("data", "error"), NAMED_ERRORS.values(), ids=NAMED_ERRORS.keys())
+def test_an_event_of_the_type_error_is_one_whatever_its_data(data, error, end):
+    """As openai-node has it; what is delivered is one to all others, too."""
+    block = b"event: error\ndata: " + data + b"\n\n"
+    raw = b'data: {"choices":[]}\n\n' + block + b"data: {}\n\n"
+    told = parse(bytewise(raw.replace(b"\n", end)))
+
+    assert (told.error, told.error_at, told.events) == (error, 2, 2)
+    _, (kind, last) = events(told.data)
+    assert (kind, orjson.loads(last)) == ("message", {"error": error})
+    code = str(error.get("code") or "")
+    assert deltas(block) == [Fault(error["message"], error.get("type", ""), code)]
+
+
+@pytest.mark.parametrize("dialect", [ANTHROPIC, GEMINI, RESPONSES])
+def test_other_dialects_say_in_the_data_what_is_an_error(dialect):
+    raw = b"event: error\ndata: {}\n\n"
+    told = parse([raw], dialect=dialect)
+    assert (told.error, told.data) == (None, raw)
+
+
+def test_an_error_that_says_so_in_its_data_is_delivered_as_it_came():
+    raw = b'event: error\ndata: {"error" : "m"}\n\n'
+    told = parse([raw])
+    assert (told.error, told.data) == ({"message": "m"}, raw)
+
+
+def test_the_end_is_the_end_whatever_its_type():
+    assert parse([b"event: error\ndata: [DONE]\n\n"]).done
 
 
 def test_a_batch_says_what_its_events_say_in_order():

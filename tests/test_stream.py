@@ -99,6 +99,43 @@ async def test_a_request_is_not_kept_in_memory_while_its_answer_streams():
     assert held < size / 4
 
 
+# An error of the provider's that only its event's type says.
+
+NAMED = b'event: error\ndata: {"message":"too many of you","code":429}\n\n'
+PATHS = ["/v1/chat/completions", "/v1/messages", "/v1/responses"]
+
+
+def asks(path: str) -> dict[str, object]:
+    if path == "/v1/responses":
+        return {"model": "m", "stream": True, "input": "hello"}
+    return chat() | {"max_tokens": 9}
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_an_error_by_its_type_alone_has_its_status_as_the_first_event(path):
+    told = CHUNKED + chunk(NAMED) + LAST
+    async with Scripted(told) as provider, Stand(url=provider.url) as stand:
+        client = await stand.open()
+        answer = await client.ask("POST", path, asks(path))
+        await client.close()
+
+    assert answer.status == 429
+    assert answer.json["error"]["message"] == "too many of you"
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_an_error_by_its_type_alone_ends_a_stream_in_any_dialect(path):
+    told = CHUNKED + chunk(TEXT) + chunk(NAMED + FINISH + DONE) + LAST
+    async with Scripted(told) as provider, Stand(url=provider.url) as stand:
+        client = await stand.open()
+        answer = await client.ask("POST", path, asks(path))
+        await client.close()
+
+    assert "too many of you" in answer.events[-1]
+    line = stand.log_lines[-1]
+    assert (line["end"], line["error"]) == ("upstream_error", "too many of you")
+
+
 # The end of the body, and the connection.
 
 

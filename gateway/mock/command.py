@@ -62,9 +62,11 @@ async def _serve(host: str, port: int, defaults: Options, announce: Callable[[st
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    announce(f"mock provider on {mock.url}")
-    await stopped.wait()
-    await mock.close()
+    try:
+        announce(f"mock provider on {mock.url}")
+        await stopped.wait()
+    finally:
+        await mock.close()
     return 0
 
 
