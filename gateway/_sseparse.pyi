@@ -111,6 +111,10 @@ class Outlet:
     def end(self, data: bytes) -> None: ...
     def rest(self, log: Entries, room: int) -> bytes | None: ...
 
+@disjoint_base
+class Follower:
+    outlet: Outlet | None
+
 class _Reader(Protocol):
     @property
     def outlet(self) -> Outlet | None: ...
