@@ -702,7 +702,7 @@ ARGUMENTS = {
     "log": Entries(), "readers": [], "room": 1, "clock": print, "attend": print, "pump": print,
     "lost": print, "style": 0, "epoch": b"abcdefgh",
     "before": b"", "after": b"", "left": b"", "right": b"", "headers": [], "http10": False,
-    "method": "", "path": "", "query": "", "status": 200,
+    "method": "", "path": "", "query": "", "status": 200, "seconds": 1.0,
 }  # fmt: skip
 
 
