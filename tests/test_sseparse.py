@@ -729,7 +729,8 @@ def test_a_class_is_as_its_stub_says(stub):
     made = cls(**{name: ARGUMENTS[name] for name in parameters(maker)[1:]} if maker else {})
 
     fields = {node.target.id: node for node in stub.body if isinstance(node, ast.AnnAssign)}
-    assert fields.keys() | methods.keys() == {name for name in vars(cls) if name[0] != "_"}
+    stubbed = {name for name in fields.keys() | methods.keys() if name[0] != "_"}
+    assert stubbed == {name for name in vars(cls) if name[0] != "_"}
     for field, node in fields.items():
         if ast.unparse(node.annotation).startswith("Final"):
             with pytest.raises(AttributeError):
