@@ -49,6 +49,7 @@ async def test_a_whole_answer_comes_back_and_its_connection_is_kept_if_it_is_cle
 
 async def test_a_whole_answer_is_let_go_of_with_its_exchange_and_not_by_a_collection_some_day():
     scene = ExchangeScene()
+    gc.collect()  # what other tests have left
     gc.disable()
     try:
         task = asyncio.ensure_future(scene.story())
