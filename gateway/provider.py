@@ -8,6 +8,7 @@ client's credentials, never the limits of our own key.
 import asyncio
 import contextlib
 import re
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -60,30 +61,18 @@ class Provider:
     ) -> None:
         url = config.base_url
         self.name = config.name
-        self.timeouts = config.timeouts
-        limits = config.timeouts
+        self.timeouts = limits = config.timeouts
         # Requests that are out, until the nearest of all limits: an answer may begin, and halt,
         # before its first event is due.
         self.young = Delay(loop, min(limits.first_event, limits.idle, limits.total))
         self.host = url.host
         self.metrics = metrics.upstream(config.name)
         self.dialect = UPSTREAMS[config.dialect]
-        dialer = Dialer(
-            config.name,
-            url.host,
-            url.port,
-            tls=tls_context(config.name, config.ca_file) if url.scheme == "https" else None,
-            timeout=config.timeouts.connect,
-            tls_timeout=config.timeouts.tls,
-            resolver=resolver,
-            loop=loop,
-            on_connected=self.metrics.connect.observe,
-        )
         self.pool = Pool(
             config.name,
-            dialer,
+            _dialer(config, resolver, loop, self.metrics.connect.observe),
             limit=config.max_connections,
-            patience=config.timeouts.connect,
+            patience=limits.connect,
             loop=loop,
         )
         self.breaker = Breaker()
@@ -149,6 +138,26 @@ class Provider:
         needed = b"".join(line for _, line in self._needed)
         start = b"GET " + self._prefix + path + b" HTTP/1.1\r\n"
         return start + self._fixed[key.value] + needed + b"accept: */*\r\n\r\n"
+
+
+def _dialer(
+    config: Upstream,
+    resolver: Resolver,
+    loop: asyncio.AbstractEventLoop,
+    on_connected: Callable[[float], None],
+) -> Dialer:
+    url = config.base_url
+    return Dialer(
+        config.name,
+        url.host,
+        url.port,
+        tls=tls_context(config.name, config.ca_file) if url.scheme == "https" else None,
+        timeout=config.timeouts.connect,
+        tls_timeout=config.timeouts.tls,
+        resolver=resolver,
+        loop=loop,
+        on_connected=on_connected,
+    )
 
 
 def _fixed_fields(url: Url, wire: Wire, key: bytes) -> bytes:
