@@ -34,7 +34,7 @@ cdef class Batch:
         bytes _ids_chunk
         bytes _frames
 
-    def __cinit__(self, bytes data not None, long long first, Py_ssize_t count):
+    def __init__(self, bytes data not None, long long first, Py_ssize_t count):
         self.data = data
         self.first = first
         self.count = count
@@ -67,7 +67,7 @@ cdef class Batch:
         """Return what `_framed` gave in this style, RAW or IDS, as an HTTP chunk."""
         cdef bytes kept = self._raw_chunk if style == _RAW else self._ids_chunk
         if kept is None:
-            kept = chunk(framed)
+            kept = chunked(framed)
             if not self._newest:
                 return kept
             if style == _RAW:

@@ -216,6 +216,10 @@ cdef class BodyDecoder:
 
 def chunk(bytes data not None):
     """Return `data` as an HTTP chunk; of no data that is the last one, the end of a body."""
+    return chunked(data)
+
+
+cdef bytes chunked(bytes data):
     cdef:
         Py_ssize_t n = PyBytes_GET_SIZE(data)
         Py_ssize_t rest = n >> 4

@@ -85,6 +85,13 @@ cdef class EventParser:
 
     def feed(self, bytes data not None, double now):
         """Return the batch of events that `data` completes, None if there is none."""
+        return self._feed(data, now)
+
+    def sent(self, double now):
+        """Take note that the latest batch was written: `overhead` learns what we added."""
+        self._sent(now)
+
+    cdef Batch _feed(self, bytes data, double now):
         cdef:
             const char *at = PyBytes_AS_STRING(data)
             const char *end = at + PyBytes_GET_SIZE(data)
@@ -104,8 +111,7 @@ cdef class EventParser:
             return None
         return self._batch(parts, self.events - before, now)
 
-    def sent(self, double now):
-        """Take note that the latest batch was written: `overhead` learns what we added."""
+    cdef void _sent(self, double now) noexcept:
         if self._overhead is not None and self.events:
             self._overhead.add(now - self.last, 1)
 
@@ -255,12 +261,10 @@ cdef class EventParser:
 
     cdef Batch _batch(self, list parts, Py_ssize_t count, double now):
         """Return `parts` as the batch of the latest `count` events."""
-        cdef Batch batch = Batch.__new__(
-            Batch,
-            parts[0] if len(parts) == 1 else b"".join(parts),
-            self.events - count + 1,
-            count,
-        )
+        cdef Batch batch = Batch.__new__(Batch)
+        batch.data = <bytes>parts[0] if PyList_GET_SIZE(parts) == 1 else b"".join(parts)
+        batch.first = self.events - count + 1
+        batch.count = count
         if self._gaps is not None and self.events > count:
             self._gaps.add((now - self.last) / count, count)
         self.last = now

@@ -119,13 +119,13 @@ cdef class Outlet:
 
     def write(self, bytes data not None):
         """Write a piece, which is not empty."""
-        self._emit(data, chunk(data) if self._chunked else data)
+        self._emit(data, chunked(data) if self._chunked else data)
 
     def end(self, bytes data not None):
         """Write the last piece, which may be empty, and what ends the body."""
         cdef bytes piece = data
         if self._chunked:
-            piece = (chunk(data) if data else b"") + b"0\r\n\r\n"
+            piece = (chunked(data) if data else b"") + b"0\r\n\r\n"
         self._emit(data, piece)
 
     cdef int _emit(self, bytes data, bytes piece) except -1:
@@ -191,8 +191,8 @@ cdef class Tap:
         self._publish(batch)
 
     cdef int _data(self, bytes data) except -1:
-        now = self._clock()
-        batch = self.parser.feed(data, now)
+        cdef double now = self._clock()
+        cdef Batch batch = self.parser._feed(data, now)
         if not self.flowing or self.parser.attention:
             self.attend(batch, now)
         elif batch is not None:
@@ -201,7 +201,7 @@ cdef class Tap:
 
     cdef int _deliver(self, Batch batch) except -1:
         self._publish(batch)
-        self.parser.sent(self._clock())
+        self.parser._sent(self._clock())
         return 0
 
     cdef int _publish(self, Batch batch) except -1:

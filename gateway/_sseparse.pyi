@@ -1,7 +1,7 @@
 """Types of the compiled hot path; the contract stands in `_sseparse.pyx`."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, Self, final
+from typing import Any, Final, Protocol, final
 
 from typing_extensions import disjoint_base
 
@@ -25,7 +25,7 @@ class Batch:
     data: Final[bytes]
     first: Final[int]
     count: Final[int]
-    def __new__(cls, data: bytes, first: int, count: int) -> Self: ...
+    def __init__(self, data: bytes, first: int, count: int) -> None: ...
     def framed(self, style: int, epoch: bytes) -> bytes: ...
 
 @final
