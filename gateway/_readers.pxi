@@ -146,6 +146,15 @@ cdef class Outlet:
         return 1
 
 
+cdef class Follower:
+    """A reader whose outlet a Tap finds without Python's look-up.
+
+    `outlet` is where batches may be written as they come; None: nowhere.
+    """
+
+    cdef public Outlet outlet
+
+
 cdef class Tap:
     """The short way of an event: what an upstream sent goes to the log and to each reader.
 
@@ -206,10 +215,14 @@ cdef class Tap:
 
     cdef int _publish(self, Batch batch) except -1:
         cdef bint behind = False
+        cdef Outlet outlet
         self._log._append(batch)
         for reader in self._readers:
-            outlet = reader.outlet
-            if outlet is None or not (<Outlet>outlet)._offer(batch):
+            if isinstance(reader, Follower):
+                outlet = (<Follower>reader).outlet
+            else:
+                outlet = reader.outlet
+            if outlet is None or not outlet._offer(batch):
                 behind = True
         if behind or self._log.held > self._room:
             self.pump()

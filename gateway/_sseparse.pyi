@@ -109,6 +109,10 @@ class Outlet:
     def write(self, data: bytes) -> None: ...
     def end(self, data: bytes) -> None: ...
 
+@disjoint_base
+class Follower:
+    outlet: Outlet | None
+
 class _Reader(Protocol):
     @property
     def outlet(self) -> Outlet | None: ...

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import orjson
 
-from gateway._sseparse import RAW, Outlet
+from gateway._sseparse import RAW, Follower, Outlet
 from gateway.alarm import Alarm
 from gateway.desk import STREAMS, Desk
 from gateway.eventlog import EventLog
@@ -74,13 +74,13 @@ def location(log: EventLog) -> bytes:
     return f"location: {STREAMS}{log.id}\r\n".encode()
 
 
-class View:
+class View(Follower):
     """One client's sight of a log, whatever it is sent over."""
 
     transport: ClassVar[str]  # a label
     detaches = True  # its client may come back, so the log waits for it
 
-    __slots__ = ("_attached", "_cursor", "_desk", "_left", "_live", "outlet", "subject")
+    __slots__ = ("_attached", "_cursor", "_desk", "_left", "_live", "subject")
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class View:
         subject: str = "",
         left: Callable[[], None] | None = None,
     ) -> None:
-        self.outlet: Outlet | None = None  # where batches go as they come, once it is open
+        self.outlet = None  # where batches go as they come, once it is open
         self.subject = subject  # who sees: entries of a channel may be for some only
         self._live = live
         self._desk = desk
