@@ -19,6 +19,7 @@ cdef class EventParser:
     `dialect` is OPENAI, ANTHROPIC, RESPONSES or GEMINI; what each tells, and what of it is in no batch, stands
     in `_dialects.pxi`.  With `strip_usage`, the extra chunk of `stream_options.include_usage` is taken out,
     for a client that did not ask for it.  `event_limit` bounds the raw bytes of a block.
+    What is fed may be kept as it is if it is `tight`: if it holds no more memory than it has bytes.
     `gaps` and `overhead` are observed in seconds, of whatever clock `now` is read from.
     """
 
@@ -41,8 +42,12 @@ cdef class EventParser:
         _Search _may_tell
         _Story _story
         Py_ssize_t _event_limit
+        bint _tight
         Histogram _gaps
         Histogram _overhead
+        const char *_run            # what of a feed is delivered as it stands, if not in _parts
+        const char *_run_end
+        list _parts                 # None: the run is all that is delivered
 
     def __init__(
         self,
@@ -51,6 +56,7 @@ cdef class EventParser:
         int dialect=_OPENAI,
         bint strip_usage=False,
         Py_ssize_t event_limit=EVENT_LIMIT,
+        bint tight=False,
         Histogram gaps=None,
         Histogram overhead=None,
     ):
@@ -59,6 +65,7 @@ cdef class EventParser:
         self._story = story_of(dialect, strip_usage)
         self._may_tell = search_of(dialect)
         self._event_limit = event_limit
+        self._tight = tight
         self._gaps = gaps
         self._overhead = overhead
         self._judge(False)
@@ -98,18 +105,26 @@ cdef class EventParser:
             const char *span
             Py_ssize_t size = 0
             long long before = self.events
-            list parts = []
+            int head = 0
+        self._run, self._parts = NULL, None
+        if self._framing.state == SIZE_FIRST:
+            head = own_head(data)
+        if head and not self._deaf and end - at < self._framing.room:
+            # The usual read: what is framed as we do it needs no look at each byte of the framing.
+            self._framing.room -= end - at - head - 2
+            self._split(at + head, end - 2)
+            at = end
         while True:
             span = next_span(&self._framing, &at, end, &size)
             if span is NULL:
                 break
             if not self._deaf:
-                self._split(span, span + size, parts)
+                self._split(span, span + size)
         if self._deaf or self._framing.state <= ENDED:
             self._judge(at < end)
-        if not parts:
+        if self._run is NULL and self._parts is None:
             return None
-        return self._batch(parts, self.events - before, now)
+        return self._batch(data, head, self.events - before, now)
 
     cdef void _sent(self, double now) noexcept:
         if self._overhead is not None and self.events:
@@ -123,8 +138,8 @@ cdef class EventParser:
         self._judge(False)
         return None
 
-    cdef int _split(self, const char *p, const char *end, list parts) except -1:
-        """Append what the payload p..end completes to `parts`; hold the unfinished rest."""
+    cdef int _split(self, const char *p, const char *end) except -1:
+        """Pass what the payload p..end completes; hold the unfinished rest."""
         cdef:
             const char *lf = NULL  # kept for line_end
             const char *block      # begin of the present block, or of its part behind _held
@@ -145,16 +160,34 @@ cdef class EventParser:
                 break
             event = self._take(block, stop)
             if event is not True:
-                add_bytes(parts, run, block)
+                self._pass(run, block)
                 run = stop
                 if event is not None:
-                    parts.append(event)
+                    self._store()
+                    self._parts.append(event)
             block = stop
             if self._deaf:
                 break
-        add_bytes(parts, run, block)
+        self._pass(run, block)
         if not self._deaf:
             self._hold(block, end)
+        return 0
+
+    cdef int _pass(self, const char *p, const char *end) except -1:
+        """Deliver p..end of what was fed as it stands."""
+        if p < end:
+            if self._run is not NULL:
+                self._store()
+            self._run, self._run_end = p, end
+        return 0
+
+    cdef int _store(self) except -1:
+        """Put the run among the parts: it is not all that is delivered."""
+        if self._parts is None:
+            self._parts = []
+        if self._run is not NULL:
+            self._parts.append(self._run[:self._run_end - self._run])
+            self._run = NULL
         return 0
 
     cdef const char *_skip_bom(self, const char *p, const char *end) except NULL:
@@ -259,16 +292,30 @@ cdef class EventParser:
         self._deaf = self._story.done or self._story.error is not None
         return hidden
 
-    cdef Batch _batch(self, list parts, Py_ssize_t count, double now):
-        """Return `parts` as the batch of the latest `count` events."""
-        cdef Batch batch = Batch.__new__(Batch)
-        batch.data = <bytes>parts[0] if PyList_GET_SIZE(parts) == 1 else b"".join(parts)
+    cdef Batch _batch(self, bytes data, int head, Py_ssize_t count, double now):
+        """Return what was passed as the batch of the latest `count` events.
+
+        If that is all of what was fed, it is taken as it came: bare, or as the chunk it is
+        behind this `head`, which saves to write one.
+        """
+        cdef:
+            Batch batch = Batch.__new__(Batch)
+            Py_ssize_t size = self._run_end - self._run
+        if self._parts is not None:
+            self._store()
+            batch._bytes = b"".join(self._parts)
+            self._parts = None
+        elif PyBytes_GET_SIZE(data) == (size + head + 2 if head else size):
+            batch._bytes = data if self._tight else PyBytes_AS_STRING(data)[:PyBytes_GET_SIZE(data)]
+            batch._head = head
+        else:
+            batch._bytes = self._run[:size]
         batch.first = self.events - count + 1
         batch.count = count
         if self._gaps is not None and self.events > count:
             self._gaps.add((now - self.last) / count, count)
         self.last = now
-        self.size += PyBytes_GET_SIZE(batch.data)
+        self.size += batch._size()
         return batch
 
     cdef int _judge(self, bint more) except -1:

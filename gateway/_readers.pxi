@@ -35,7 +35,7 @@ cdef class Entries:
         batch._newest = True
         self._batches.append(batch)
         self.tail += batch.count
-        self.held += PyBytes_GET_SIZE(batch.data)
+        self.held += batch._size()
         return 0
 
     cdef Py_ssize_t _find(self, long long cursor) noexcept:
@@ -70,14 +70,21 @@ cdef class Entries:
         if not gone:
             return
         for i in range(gone):
-            self.held -= PyBytes_GET_SIZE((<Batch>self._batches[i]).data)
+            self.held -= (<Batch>self._batches[i])._size()
         self.base = (<Batch>self._batches[gone - 1])._last()
         del self._batches[:gone]
 
     def compact(self):
         """Make one batch of all: a log that is read no more is one object, not hundreds."""
+        cdef:
+            Batch batch
+            bytes data
+            char *at
         if self._batches:
-            data = b"".join([(<Batch>batch).data for batch in self._batches])
+            data = PyBytes_FromStringAndSize(NULL, self.held)
+            at = PyBytes_AS_STRING(data)
+            for batch in self._batches:
+                at = put(at, batch._at(), batch._size())
             self._batches = [Batch(data, self.base + 1, <Py_ssize_t>(self.tail - self.base))]
 
 
@@ -119,17 +126,17 @@ cdef class Outlet:
 
     def write(self, bytes data not None):
         """Write a piece, which is not empty."""
-        self._emit(data, chunked(data) if self._chunked else data)
+        self._emit(PyBytes_GET_SIZE(data), chunked(data) if self._chunked else data)
 
     def end(self, bytes data not None):
         """Write the last piece, which may be empty, and what ends the body."""
         cdef bytes piece = data
         if self._chunked:
             piece = (chunked(data) if data else b"") + b"0\r\n\r\n"
-        self._emit(data, piece)
+        self._emit(PyBytes_GET_SIZE(data), piece)
 
-    cdef int _emit(self, bytes data, bytes piece) except -1:
-        self.sent += PyBytes_GET_SIZE(data)
+    cdef int _emit(self, Py_ssize_t size, bytes piece) except -1:
+        self.sent += size
         if self._head is not None:
             piece, self._head = self._head + piece, None
         self._put(piece)
@@ -140,8 +147,11 @@ cdef class Outlet:
         cdef bytes data
         if self.paused or batch.first != self.cursor + 1:
             return 0
-        data = batch._framed(self._style, self._epoch)
-        self._emit(data, batch._chunk(self._style, data) if self._chunked else data)
+        if self._style == _RAW and self._chunked:
+            self._emit(batch._size(), batch._chunk())
+        else:
+            data = batch._framed(self._style, self._epoch)
+            self._emit(PyBytes_GET_SIZE(data), batch._chunk_of(data) if self._chunked else data)
         self.cursor += batch.count
         return 1
 

@@ -182,7 +182,7 @@ class Live:
         for batch in self.log.after(cursor):
             if surplus <= 0:
                 break
-            surplus -= len(batch.data)
+            surplus -= batch.size
             cursor = batch.first + batch.count - 1
         return cursor
 
