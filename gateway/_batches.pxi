@@ -30,7 +30,7 @@ cdef class Batch:
         readonly Py_ssize_t count
         bytes _bytes        # the data, bare or as an HTTP chunk: as they were last wanted
         int _head           # bytes of the chunk before the data; 0: they are bare
-        bint _newest        # in its log; only then the rest is kept
+        bint _newest        # in its log, and several may want it; only then the rest is kept
         bytes _ids
         bytes _ids_chunk
         bytes _frames

@@ -11,6 +11,7 @@ cdef class Entries:
         readonly long long base     # number of the last entry that was trimmed
         readonly Py_ssize_t held    # bytes not yet trimmed
         public bint closed          # nothing may be appended any more
+        bint _shown                 # the newest batch may keep what it was framed as
         list _batches               # oldest first, without gaps
 
     def __cinit__(self, *args, **kwargs):
@@ -30,12 +31,19 @@ cdef class Entries:
             raise ValueError("the log is closed")
         if batch.first != self.tail + 1:
             raise ValueError(f"entry {batch.first} does not follow {self.tail}")
-        if n:
+        if self._shown:  # else it is not touched: it may have left the caches
             (<Batch>self._batches[n - 1])._outdate()
-        batch._newest = True
+            self._shown = False
         self._batches.append(batch)
         self.tail += batch.count
         self.held += batch._size()
+        return 0
+
+    cdef int _show(self) except -1:
+        """Let the newest batch keep what it is framed as, until another is."""
+        cdef Py_ssize_t n = PyList_GET_SIZE(self._batches)
+        if n:
+            (<Batch>self._batches[n - 1])._newest = self._shown = True
         return 0
 
     cdef Py_ssize_t _find(self, long long cursor) noexcept:
@@ -59,6 +67,7 @@ cdef class Entries:
         """
         cdef list found = self._batches[self._find(cursor):]
         if found:
+            self._show()
             found[0] = (<Batch>found[0])._after(cursor)
         return found
 
@@ -73,6 +82,7 @@ cdef class Entries:
             self.held -= (<Batch>self._batches[i])._size()
         self.base = (<Batch>self._batches[gone - 1])._last()
         del self._batches[:gone]
+        self._shown = self._shown and PyList_GET_SIZE(self._batches) > 0
 
     def compact(self):
         """Make one batch of all: a log that is read no more is one object, not hundreds."""
@@ -86,6 +96,7 @@ cdef class Entries:
             for batch in self._batches:
                 at = put(at, batch._at(), batch._size())
             self._batches = [Batch(data, self.base + 1, <Py_ssize_t>(self.tail - self.base))]
+            self._shown = False
 
 
 @final
@@ -227,6 +238,8 @@ cdef class Tap:
         cdef bint behind = False
         cdef Outlet outlet
         self._log._append(batch)
+        if PyList_GET_SIZE(self._readers) > 1:
+            self._log._show()
         for reader in self._readers:
             if isinstance(reader, Follower):
                 outlet = (<Follower>reader).outlet
