@@ -34,7 +34,7 @@ cdef class EventParser:
         readonly double last        # `now` of the last feed that delivered
         Framing _framing
         bint _deaf                  # after done, error and fault: deliver nothing
-        bytearray _held             # the unfinished block, raw
+        bytearray _held             # the unfinished block, raw; None: nothing is
         bint _amid                  # inside a line: it has a byte already
         bint _after_cr              # the last line ended in CR: an LF belongs to it
         bint _has_cr                # the unfinished block has a CR
@@ -61,7 +61,6 @@ cdef class EventParser:
         Histogram overhead=None,
     ):
         start_framing(&self._framing, framing, FOREVER - 1)
-        self._held = bytearray()
         self._story = story_of(dialect, strip_usage)
         self._may_tell = search_of(dialect)
         self._event_limit = event_limit
@@ -149,7 +148,7 @@ cdef class EventParser:
             p = self._skip_bom(p, end)
         run = block = p
         while block < end:
-            if self._after_cr and block[0] == b'\n' and not PyByteArray_GET_SIZE(self._held):
+            if self._after_cr and block[0] == b'\n' and self._held is None:
                 # The second half of the CR LF that ended the last block: of no block.  That
                 # block had a CR, so it was rendered, and no run is open.
                 self._after_cr = False
@@ -226,15 +225,20 @@ cdef class EventParser:
 
     cdef bint _outgrown(self, Py_ssize_t more) except -1:
         """Tell whether `more` bytes make the block too long, and if so stop."""
-        if PyByteArray_GET_SIZE(self._held) + more <= self._event_limit:
+        if self._held is not None:
+            more += PyByteArray_GET_SIZE(self._held)
+        if more <= self._event_limit:
             return False
         self._fail(EventTooLong(f"an event of the upstream exceeds {self._event_limit} bytes"))
         return True
 
     cdef int _hold(self, const char *p, const char *end) except -1:
         """Keep p..end of the unfinished block."""
-        cdef Py_ssize_t held = PyByteArray_GET_SIZE(self._held)
+        cdef Py_ssize_t held
         if p < end:
+            if self._held is None:
+                self._held = bytearray()
+            held = PyByteArray_GET_SIZE(self._held)
             PyByteArray_Resize(self._held, held + (end - p))
             memcpy(PyByteArray_AS_STRING(self._held) + held, p, end - p)
         return 0
@@ -245,16 +249,16 @@ cdef class EventParser:
         That is None, or its bytes; True stands for p..end just as they are.
         """
         cdef object event
-        cdef bytearray held = self._held
-        if not PyByteArray_GET_SIZE(held):
+        cdef bytearray held
+        if self._held is None:
             event = self._event(p, end)
         else:
             self._hold(p, end)
+            held, self._held = self._held, None
             p = PyByteArray_AS_STRING(held)
             event = self._event(p, p + PyByteArray_GET_SIZE(held))
             if event is True:
                 event = bytes(held)
-            PyByteArray_Resize(held, 0)
         self._has_cr = False
         return event
 
@@ -332,11 +336,12 @@ cdef class EventParser:
 
     cdef int _settle_held(self, bint whole) except -1:
         """Drop the unfinished block: the body is over, or cut if it is not `whole`."""
-        cdef const char *p = PyByteArray_AS_STRING(self._held)
+        cdef bytearray held = self._held or bytearray()
+        cdef const char *p = PyByteArray_AS_STRING(held)
         if not self._deaf:
-            self._story.close(render(p, p + PyByteArray_GET_SIZE(self._held)), whole)
+            self._story.close(render(p, p + PyByteArray_GET_SIZE(held)), whole)
             self._deaf = self._story.done
-        PyByteArray_Resize(self._held, 0)
+        self._held = None
         return 0
 
     cdef int _fail(self, error) except -1:
@@ -344,5 +349,5 @@ cdef class EventParser:
         self.fault = error
         self._deaf = True
         self._framing.state = BAD
-        PyByteArray_Resize(self._held, 0)
+        self._held = None
         return 0
