@@ -21,23 +21,45 @@ cdef int check_style(int style) except -1:
 cdef class Batch:
     """The events that one upstream read completed; immutable, kept as long as its log.
 
-    `data` is their canonical bytes, `first` the number of the first, `count` how many.
+    `data` is their canonical bytes, `size` how many of these, `first` the number of the
+    first event, `count` how many.
     """
 
     cdef:
-        readonly bytes data
         readonly long long first
         readonly Py_ssize_t count
-        bint _newest        # in its log; only then the rest is kept
-        bytes _raw_chunk
+        bytes _bytes        # the data, bare or as an HTTP chunk: as they were last wanted
+        int _head           # bytes of the chunk before the data; 0: they are bare
+        bint _newest        # in its log, and several may want it; only then the rest is kept
         bytes _ids
         bytes _ids_chunk
         bytes _frames
 
     def __init__(self, bytes data not None, long long first, Py_ssize_t count):
-        self.data = data
+        self._bytes = data
         self.first = first
         self.count = count
+
+    @property
+    def data(self):
+        """The events, in their canonical form."""
+        return self._data()
+
+    @property
+    def size(self):
+        """How many bytes `data` has."""
+        return self._size()
+
+    cdef bytes _data(self):
+        if self._head:
+            self._bytes, self._head = self._at()[:self._size()], 0
+        return self._bytes
+
+    cdef const char *_at(self) noexcept:
+        return PyBytes_AS_STRING(self._bytes) + self._head
+
+    cdef Py_ssize_t _size(self) noexcept:
+        return PyBytes_GET_SIZE(self._bytes) - (self._head + 2 if self._head else 0)
 
     def framed(self, int style, bytes epoch not None):
         """Return the entries in a style: RAW as they are, IDS, or FRAMES for a WebSocket.
@@ -52,34 +74,41 @@ cdef class Batch:
         return self._framed(style, epoch)
 
     cdef bytes _framed(self, int style, bytes epoch):
-        cdef bytes framed = self.data
+        cdef bytes framed
         if style == _IDS:
-            framed = self._ids or with_ids(self.data, self.first, epoch)
+            framed = self._ids or put_ids(self._at(), self._at() + self._size(), self.first, epoch)
             if self._newest:
                 self._ids = framed
         elif style == _FRAMES:
-            framed = self._frames or envelopes(self.data, self.first, epoch)
+            framed = self._frames or put_frames(self._at(), self._at() + self._size(), self.first, epoch)
             if self._newest:
                 self._frames = framed
+        else:
+            framed = self._data()
         return framed
 
-    cdef bytes _chunk(self, int style, bytes framed):
-        """Return what `_framed` gave in this style, RAW or IDS, as an HTTP chunk."""
-        cdef bytes kept = self._raw_chunk if style == _RAW else self._ids_chunk
+    cdef bytes _chunk(self):
+        """Return the entries as they are as an HTTP chunk, and hold them so from now on."""
+        cdef Py_ssize_t size
+        if not self._head:
+            size = self._size()
+            self._bytes = chunked(self._bytes)
+            self._head = <int>(PyBytes_GET_SIZE(self._bytes) - size) - 2
+        return self._bytes
+
+    cdef bytes _chunk_of(self, bytes ids):
+        """Return what `_framed` gave in the style IDS as an HTTP chunk."""
+        cdef bytes kept = self._ids_chunk
         if kept is None:
-            kept = chunked(framed)
-            if not self._newest:
-                return kept
-            if style == _RAW:
-                self._raw_chunk = kept
-            else:
+            kept = chunked(ids)
+            if self._newest:
                 self._ids_chunk = kept
         return kept
 
     cdef void _outdate(self) noexcept:
         """Forget what is only kept of the newest entries."""
         self._newest = False
-        self._raw_chunk = self._ids = self._ids_chunk = self._frames = None
+        self._ids = self._ids_chunk = self._frames = None
 
     cdef long long _last(self) noexcept:
         """Return the number of the last entry."""
@@ -90,5 +119,5 @@ cdef class Batch:
         if cursor < self.first:
             return self
         return Batch(
-            skip(self.data, cursor + 1 - self.first), cursor + 1, <Py_ssize_t>(self._last() - cursor)
+            skip(self._data(), cursor + 1 - self.first), cursor + 1, <Py_ssize_t>(self._last() - cursor)
         )

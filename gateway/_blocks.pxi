@@ -1,12 +1,5 @@
 # The HTML standard: blocks, as functions of bytes alone.
 
-cdef inline int add_bytes(list parts, const char *p, const char *end) except -1:
-    """Append p..end to `parts`, unless it is empty."""
-    if p < end:
-        parts.append(p[:end - p])
-    return 0
-
-
 cdef inline const char *line_end(const char *p, const char *end, const char **lf) noexcept:
     """Point at the first CR or LF in p..end, or NULL.
 

@@ -74,6 +74,10 @@ cdef int fill_tables() except -1:
 
 fill_tables()
 
+cdef enum:
+    # Bytes of a chunk's head as we write it: 16 digits, CR LF.
+    HEAD_ROOM = 18
+
 
 cdef struct Framing:
     long long kind   # CHUNKED, UNTIL_CLOSE or the content length
@@ -222,22 +226,45 @@ def chunk(bytes data not None):
 cdef bytes chunked(bytes data):
     cdef:
         Py_ssize_t n = PyBytes_GET_SIZE(data)
-        Py_ssize_t rest = n >> 4
-        Py_ssize_t digits = 1
-        const char *hexadecimal = b"0123456789abcdef"
-        bytes framed
-        char *at
-    while rest:
-        digits += 1
-        rest >>= 4
-    framed = PyBytes_FromStringAndSize(NULL, digits + n + 4)
-    at = PyBytes_AS_STRING(framed)
-    rest = n
-    for i in range(digits - 1, -1, -1):
-        at[i] = hexadecimal[rest & 15]
-        rest >>= 4
-    at += digits
-    memcpy(at, b"\r\n", 2)
-    memcpy(at + 2, PyBytes_AS_STRING(data), n)
-    memcpy(at + 2 + n, b"\r\n", 2)
+        int head = hex_digits(n) + 2
+        bytes framed = PyBytes_FromStringAndSize(NULL, head + n + 2)
+        char *at = PyBytes_AS_STRING(framed)
+    put_head(at, n, head)
+    memcpy(at + head, PyBytes_AS_STRING(data), n)
+    memcpy(at + head + n, b"\r\n", 2)
     return framed
+
+
+cdef int own_head(bytes data) noexcept:
+    """Return the length of the head if `data` is one chunk as `chunk` writes it, else 0."""
+    cdef:
+        Py_ssize_t n = PyBytes_GET_SIZE(data)
+        const char *at = PyBytes_AS_STRING(data)
+        char head[HEAD_ROOM]
+        int digits = hex_digits(n)
+    if n - digits - 4 < 1 << 4 * (digits - 1):
+        digits -= 1  # what is around the data has led to one more
+    n -= digits + 4
+    if n <= 0 or hex_digits(n) != digits:
+        return 0
+    put_head(head, n, digits + 2)
+    if memcmp(at, head, digits + 2) == 0 and memcmp(at + digits + 2 + n, b"\r\n", 2) == 0:
+        return digits + 2
+    return 0
+
+
+cdef inline int hex_digits(Py_ssize_t n) noexcept:
+    cdef int digits = 1
+    while n >> 4:
+        n >>= 4
+        digits += 1
+    return digits
+
+
+cdef inline void put_head(char *at, Py_ssize_t n, int size) noexcept:
+    """Write the head, of `size` bytes, of a chunk of n."""
+    cdef int i
+    for i in range(size - 3, -1, -1):
+        at[i] = b"0123456789abcdef"[n & 15]
+        n >>= 4
+    memcpy(at + size - 2, b"\r\n", 2)

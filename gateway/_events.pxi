@@ -20,6 +20,7 @@ cdef class EventParser:
     `dialect` is OPENAI, ANTHROPIC, RESPONSES or GEMINI; what each tells, and what of it is in no batch, stands
     in `_dialects.pxi`.  With `strip_usage`, the extra chunk of `stream_options.include_usage` is taken out,
     for a client that did not ask for it.  `event_limit` bounds the raw bytes of a block.
+    What is fed may be kept as it is if it is `tight`: if it holds no more memory than it has bytes.
     `gaps` and `overhead` are observed in seconds, of whatever clock `now` is read from.
     """
 
@@ -34,7 +35,7 @@ cdef class EventParser:
         readonly double last        # `now` of the last feed that delivered
         Framing _framing
         bint _deaf                  # after done, error and fault: deliver nothing
-        bytearray _held             # the unfinished block, raw
+        bytearray _held             # the unfinished block, raw; None: nothing is
         bint _amid                  # inside a line: it has a byte already
         bint _after_cr              # the last line ended in CR: an LF belongs to it
         bint _has_cr                # the unfinished block has a CR
@@ -43,8 +44,12 @@ cdef class EventParser:
         _Search _may_tell
         _Story _story
         Py_ssize_t _event_limit
+        bint _tight
         Histogram _gaps
         Histogram _overhead
+        const char *_run            # what of a feed is delivered as it stands, if not in _parts
+        const char *_run_end
+        list _parts                 # None: the run is all that is delivered
 
     def __init__(
         self,
@@ -53,15 +58,16 @@ cdef class EventParser:
         int dialect=_OPENAI,
         bint strip_usage=False,
         Py_ssize_t event_limit=EVENT_LIMIT,
+        bint tight=False,
         Histogram gaps=None,
         Histogram overhead=None,
     ):
         start_framing(&self._framing, framing, FOREVER - 1)
-        self._held = bytearray()
         self._story = story_of(dialect, strip_usage)
         self._names_errors = dialect == _OPENAI
         self._may_tell = search_of(dialect)
         self._event_limit = event_limit
+        self._tight = tight
         self._gaps = gaps
         self._overhead = overhead
         self._judge(False)
@@ -101,18 +107,26 @@ cdef class EventParser:
             const char *span
             Py_ssize_t size = 0
             long long before = self.events
-            list parts = []
+            int head = 0
+        self._run, self._parts = NULL, None
+        if self._framing.state == SIZE_FIRST:
+            head = own_head(data)
+        if head and not self._deaf and end - at < self._framing.room:
+            # The usual read: what is framed as we do it needs no look at each byte of the framing.
+            self._framing.room -= end - at - head - 2
+            self._split(at + head, end - 2)
+            at = end
         while True:
             span = next_span(&self._framing, &at, end, &size)
             if span is NULL:
                 break
             if not self._deaf:
-                self._split(span, span + size, parts)
+                self._split(span, span + size)
         if self._deaf or self._framing.state <= ENDED:
             self._judge(at < end)
-        if not parts:
+        if self._run is NULL and self._parts is None:
             return None
-        return self._batch(parts, self.events - before, now)
+        return self._batch(data, head, self.events - before, now)
 
     cdef void _sent(self, double now) noexcept:
         if self._overhead is not None and self.events:
@@ -126,8 +140,8 @@ cdef class EventParser:
         self._judge(False)
         return None
 
-    cdef int _split(self, const char *p, const char *end, list parts) except -1:
-        """Append what the payload p..end completes to `parts`; hold the unfinished rest."""
+    cdef int _split(self, const char *p, const char *end) except -1:
+        """Pass what the payload p..end completes; hold the unfinished rest."""
         cdef:
             const char *lf = NULL  # kept for line_end
             const char *block      # begin of the present block, or of its part behind _held
@@ -137,7 +151,7 @@ cdef class EventParser:
             p = self._skip_bom(p, end)
         run = block = p
         while block < end:
-            if self._after_cr and block[0] == b'\n' and not PyByteArray_GET_SIZE(self._held):
+            if self._after_cr and block[0] == b'\n' and self._held is None:
                 # The second half of the CR LF that ended the last block: of no block.  That
                 # block had a CR, so it was rendered, and no run is open.
                 self._after_cr = False
@@ -148,16 +162,34 @@ cdef class EventParser:
                 break
             event = self._take(block, stop)
             if event is not True:
-                add_bytes(parts, run, block)
+                self._pass(run, block)
                 run = stop
                 if event is not None:
-                    parts.append(event)
+                    self._store()
+                    self._parts.append(event)
             block = stop
             if self._deaf:
                 break
-        add_bytes(parts, run, block)
+        self._pass(run, block)
         if not self._deaf:
             self._hold(block, end)
+        return 0
+
+    cdef int _pass(self, const char *p, const char *end) except -1:
+        """Deliver p..end of what was fed as it stands."""
+        if p < end:
+            if self._run is not NULL:
+                self._store()
+            self._run, self._run_end = p, end
+        return 0
+
+    cdef int _store(self) except -1:
+        """Put the run among the parts: it is not all that is delivered."""
+        if self._parts is None:
+            self._parts = []
+        if self._run is not NULL:
+            self._parts.append(self._run[:self._run_end - self._run])
+            self._run = NULL
         return 0
 
     cdef const char *_skip_bom(self, const char *p, const char *end) except NULL:
@@ -196,15 +228,20 @@ cdef class EventParser:
 
     cdef bint _outgrown(self, Py_ssize_t more) except -1:
         """Tell whether `more` bytes make the block too long, and if so stop."""
-        if PyByteArray_GET_SIZE(self._held) + more <= self._event_limit:
+        if self._held is not None:
+            more += PyByteArray_GET_SIZE(self._held)
+        if more <= self._event_limit:
             return False
         self._fail(EventTooLong(f"an event of the upstream exceeds {self._event_limit} bytes"))
         return True
 
     cdef int _hold(self, const char *p, const char *end) except -1:
         """Keep p..end of the unfinished block."""
-        cdef Py_ssize_t held = PyByteArray_GET_SIZE(self._held)
+        cdef Py_ssize_t held
         if p < end:
+            if self._held is None:
+                self._held = bytearray()
+            held = PyByteArray_GET_SIZE(self._held)
             PyByteArray_Resize(self._held, held + (end - p))
             memcpy(PyByteArray_AS_STRING(self._held) + held, p, end - p)
         return 0
@@ -215,16 +252,16 @@ cdef class EventParser:
         That is None, or its bytes; True stands for p..end just as they are.
         """
         cdef object event
-        cdef bytearray held = self._held
-        if not PyByteArray_GET_SIZE(held):
+        cdef bytearray held
+        if self._held is None:
             event = self._event(p, end)
         else:
             self._hold(p, end)
+            held, self._held = self._held, None
             p = PyByteArray_AS_STRING(held)
             event = self._event(p, p + PyByteArray_GET_SIZE(held))
             if event is True:
                 event = bytes(held)
-            PyByteArray_Resize(held, 0)
         self._has_cr = False
         return event
 
@@ -268,16 +305,30 @@ cdef class EventParser:
         self._deaf = self._story.done or self._story.error is not None
         return hidden
 
-    cdef Batch _batch(self, list parts, Py_ssize_t count, double now):
-        """Return `parts` as the batch of the latest `count` events."""
-        cdef Batch batch = Batch.__new__(Batch)
-        batch.data = <bytes>parts[0] if PyList_GET_SIZE(parts) == 1 else b"".join(parts)
+    cdef Batch _batch(self, bytes data, int head, Py_ssize_t count, double now):
+        """Return what was passed as the batch of the latest `count` events.
+
+        If that is all of what was fed, it is taken as it came: bare, or as the chunk it is
+        behind this `head`, which saves to write one.
+        """
+        cdef:
+            Batch batch = Batch.__new__(Batch)
+            Py_ssize_t size = self._run_end - self._run
+        if self._parts is not None:
+            self._store()
+            batch._bytes = b"".join(self._parts)
+            self._parts = None
+        elif PyBytes_GET_SIZE(data) == (size + head + 2 if head else size):
+            batch._bytes = data if self._tight else PyBytes_AS_STRING(data)[:PyBytes_GET_SIZE(data)]
+            batch._head = head
+        else:
+            batch._bytes = self._run[:size]
         batch.first = self.events - count + 1
         batch.count = count
         if self._gaps is not None and self.events > count:
             self._gaps.add((now - self.last) / count, count)
         self.last = now
-        self.size += PyBytes_GET_SIZE(batch.data)
+        self.size += batch._size()
         return batch
 
     cdef int _judge(self, bint more) except -1:
@@ -294,11 +345,12 @@ cdef class EventParser:
 
     cdef int _settle_held(self, bint whole) except -1:
         """Drop the unfinished block: the body is over, or cut if it is not `whole`."""
-        cdef const char *p = PyByteArray_AS_STRING(self._held)
+        cdef bytearray held = self._held or bytearray()
+        cdef const char *p = PyByteArray_AS_STRING(held)
         if not self._deaf:
-            self._story.close(render(p, p + PyByteArray_GET_SIZE(self._held)), whole)
+            self._story.close(render(p, p + PyByteArray_GET_SIZE(held)), whole)
             self._deaf = self._story.done
-        PyByteArray_Resize(self._held, 0)
+        self._held = None
         return 0
 
     cdef int _fail(self, error) except -1:
@@ -306,5 +358,5 @@ cdef class EventParser:
         self.fault = error
         self._deaf = True
         self._framing.state = BAD
-        PyByteArray_Resize(self._held, 0)
+        self._held = None
         return 0

@@ -112,9 +112,12 @@ def with_ids(bytes data not None, long long first, bytes epoch not None):
     Raises:
         ValueError: the data are not canonical.
     """
+    cdef const char *p = PyBytes_AS_STRING(data)
+    return put_ids(p, p + PyBytes_GET_SIZE(data), first, epoch)
+
+
+cdef bytes put_ids(const char *p, const char *end, long long first, bytes epoch):
     cdef:
-        const char *p = PyBytes_AS_STRING(data)
-        const char *end = p + PyBytes_GET_SIZE(data)
         const char *stop
         Block block
         Py_ssize_t id_size = 4 + PyBytes_GET_SIZE(epoch) + 1 + CURSOR_DIGITS + 1
@@ -204,9 +207,12 @@ def envelopes(bytes data not None, long long first, bytes epoch not None):
     Raises:
         ValueError: the data are not canonical.
     """
+    cdef const char *p = PyBytes_AS_STRING(data)
+    return put_frames(p, p + PyBytes_GET_SIZE(data), first, epoch)
+
+
+cdef bytes put_frames(const char *p, const char *end, long long first, bytes epoch):
     cdef:
-        const char *p = PyBytes_AS_STRING(data)
-        const char *end = p + PyBytes_GET_SIZE(data)
         Block block
         list frames = []
     while p < end:

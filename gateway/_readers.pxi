@@ -11,6 +11,7 @@ cdef class Entries:
         readonly long long base     # number of the last entry that was trimmed
         readonly Py_ssize_t held    # bytes not yet trimmed
         public bint closed          # nothing may be appended any more
+        bint _shown                 # the newest batch may keep what it was framed as
         list _batches               # oldest first, without gaps
 
     def __cinit__(self, *args, **kwargs):
@@ -30,12 +31,19 @@ cdef class Entries:
             raise ValueError("the log is closed")
         if batch.first != self.tail + 1:
             raise ValueError(f"entry {batch.first} does not follow {self.tail}")
-        if n:
+        if self._shown:  # else it is not touched: it may have left the caches
             (<Batch>self._batches[n - 1])._outdate()
-        batch._newest = True
+            self._shown = False
         self._batches.append(batch)
         self.tail += batch.count
-        self.held += PyBytes_GET_SIZE(batch.data)
+        self.held += batch._size()
+        return 0
+
+    cdef int _show(self) except -1:
+        """Let the newest batch keep what it is framed as, until another is."""
+        cdef Py_ssize_t n = PyList_GET_SIZE(self._batches)
+        if n:
+            (<Batch>self._batches[n - 1])._newest = self._shown = True
         return 0
 
     cdef Py_ssize_t _find(self, long long cursor) noexcept:
@@ -59,6 +67,7 @@ cdef class Entries:
         """
         cdef list found = self._batches[self._find(cursor):]
         if found:
+            self._show()
             found[0] = (<Batch>found[0])._after(cursor)
         return found
 
@@ -70,15 +79,24 @@ cdef class Entries:
         if not gone:
             return
         for i in range(gone):
-            self.held -= PyBytes_GET_SIZE((<Batch>self._batches[i]).data)
+            self.held -= (<Batch>self._batches[i])._size()
         self.base = (<Batch>self._batches[gone - 1])._last()
         del self._batches[:gone]
+        self._shown = self._shown and PyList_GET_SIZE(self._batches) > 0
 
     def compact(self):
         """Make one batch of all: a log that is read no more is one object, not hundreds."""
+        cdef:
+            Batch batch
+            bytes data
+            char *at
         if self._batches:
-            data = b"".join([(<Batch>batch).data for batch in self._batches])
+            data = PyBytes_FromStringAndSize(NULL, self.held)
+            at = PyBytes_AS_STRING(data)
+            for batch in self._batches:
+                at = put(at, batch._at(), batch._size())
             self._batches = [Batch(data, self.base + 1, <Py_ssize_t>(self.tail - self.base))]
+            self._shown = False
 
 
 @final
@@ -119,14 +137,14 @@ cdef class Outlet:
 
     def write(self, bytes data not None):
         """Write a piece, which is not empty."""
-        self._emit(data, chunked(data) if self._chunked else data)
+        self._emit(PyBytes_GET_SIZE(data), chunked(data) if self._chunked else data)
 
     def end(self, bytes data not None):
         """Write the last piece, which may be empty, and what ends the body."""
         cdef bytes piece = data
         if self._chunked:
             piece = (chunked(data) if data else b"") + b"0\r\n\r\n"
-        self._emit(data, piece)
+        self._emit(PyBytes_GET_SIZE(data), piece)
 
     def rest(self, Entries log not None, Py_ssize_t room):
         """Return what follows its cursor in `log`, framed, and advance to the tail.
@@ -138,14 +156,14 @@ cdef class Outlet:
             list left = log.after(self.cursor)
             Py_ssize_t size = 0
         for batch in left:
-            size += PyBytes_GET_SIZE((<Batch>batch).data)
+            size += (<Batch>batch)._size()
         if self.paused or self.cursor < log.base or size > room:
             return None
         self.cursor = log.tail
         return b"".join([(<Batch>batch)._framed(self._style, self._epoch) for batch in left])
 
-    cdef int _emit(self, bytes data, bytes piece) except -1:
-        self.sent += PyBytes_GET_SIZE(data)
+    cdef int _emit(self, Py_ssize_t size, bytes piece) except -1:
+        self.sent += size
         if self._head is not None:
             piece, self._head = self._head + piece, None
         self._put(piece)
@@ -156,8 +174,11 @@ cdef class Outlet:
         cdef bytes data
         if self.paused or batch.first != self.cursor + 1:
             return 0
-        data = batch._framed(self._style, self._epoch)
-        self._emit(data, batch._chunk(self._style, data) if self._chunked else data)
+        if self._style == _RAW and self._chunked:
+            self._emit(batch._size(), batch._chunk())
+        else:
+            data = batch._framed(self._style, self._epoch)
+            self._emit(PyBytes_GET_SIZE(data), batch._chunk_of(data) if self._chunked else data)
         self.cursor += batch.count
         return 1
 
@@ -233,6 +254,8 @@ cdef class Tap:
         cdef bint behind = False
         cdef Outlet outlet
         self._log._append(batch)
+        if PyList_GET_SIZE(self._readers) > 1:
+            self._log._show()
         for reader in self._readers:
             if isinstance(reader, Follower):
                 outlet = (<Follower>reader).outlet

@@ -24,6 +24,7 @@ MAX_VALUE: Final[int]
 @final
 class Batch:
     data: Final[bytes]
+    size: Final[int]
     first: Final[int]
     count: Final[int]
     def __init__(self, data: bytes, first: int, count: int) -> None: ...
@@ -71,6 +72,7 @@ class EventParser:
         dialect: int = ...,
         strip_usage: bool = False,
         event_limit: int = ...,
+        tight: bool = False,
         gaps: Histogram | None = None,
         overhead: Histogram | None = None,
     ) -> None: ...

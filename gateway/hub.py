@@ -171,7 +171,7 @@ class Live(msgspec.Struct, eq=False):
         for batch in self.log.after(cursor):
             if surplus <= 0:
                 break
-            surplus -= len(batch.data)
+            surplus -= batch.size
             cursor = batch.first + batch.count - 1
         return cursor
 

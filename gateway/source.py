@@ -74,6 +74,7 @@ class Source(Tap):
             head.framing,
             dialect=of.provider.dialect.parser,
             strip_usage=strip_usage,
+            tight=of.provider.tight,
             gaps=of.target.metrics.gaps,
             overhead=desk.metrics.overhead_event,
         )

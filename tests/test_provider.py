@@ -253,6 +253,11 @@ def test_a_provider_says_how_long_to_wait_in_three_forms(fields, seconds):
     assert retry_after(answered(*fields.items(), status=429), NOW) == seconds
 
 
+@pytest.mark.parametrize(("scheme", "tight"), [("http", True), ("https", False)])
+def test_what_tls_gives_is_not_kept_as_it_came(scheme, tight):
+    assert provider(scheme=scheme).tight is tight
+
+
 def test_the_pool_has_the_limit_of_the_configuration():
     assert provider().pool.limit == 1000
 

@@ -165,6 +165,32 @@ def test_any_chunked_stream_cut_anywhere_is_what_the_oracle_says(raw, where, eof
 
 
 @untimed
+@given(st.lists(streams.filter(bool)), st.sampled_from([b"", b"0\r\n\r\n"]), st.booleans())
+def test_chunks_that_come_one_by_one_are_what_the_oracle_says(bodies, last, tight):
+    reads = [*map(chunk, bodies), last]
+    assert parse(reads, CHUNKED, tight=tight) == oracle.story(b"".join(reads), CHUNKED, eof=False)
+
+
+@pytest.mark.parametrize("tight", [True, False])
+def test_a_chunk_of_any_size_is_read_whole_however_it_is_framed(tight):
+    sizes = [*range(9, 300), *range(4090, 4110), *range(65530, 65550)]
+    for size in sizes:
+        event = b"data: " + b"x" * (size - 8) + b"\n\n"
+        for head in (b"%x\r\n", b"%X\r\n", b"0%x\r\n", b"%x;a=b\r\n"):
+            framed = head % size + event + b"\r\n"
+            for end in (b"", b"0\r\n\r\n"):
+                found = parse([framed, framed + end], CHUNKED, tight=tight)
+                assert found == oracle.Story(data=event * 2, events=2, ended=bool(end))
+
+
+def test_no_end_of_a_body_is_taken_for_a_chunk():
+    for zeros in (b"0", b"00", b"000", b"0000"):
+        for size in range(600):
+            last = zeros + b"\r\nA: " + b"x" * size + b"\r\n\r\n"
+            assert parse([last], CHUNKED) == oracle.Story(ended=True)
+
+
+@untimed
 @given(streams, st.integers(0, 300), cuts, st.booleans())
 def test_any_stream_of_known_length_is_what_the_oracle_says(raw, length, where, eof):
     assert parse(cut_at(raw, where), length, eof=eof) == oracle.story(raw, length, eof=eof)
@@ -698,6 +724,7 @@ CLASSES = [node for node in PUBLIC if isinstance(node, ast.ClassDef)]
 ARGUMENTS = {
     "framing": 5, "limit": 5, "data": b"", "first": 1, "count": 1, "bounds": (1.0,),
     "dialect": 0, "strip_usage": True, "event_limit": 5, "gaps": None, "overhead": None,
+    "tight": True,
     "wake": print, "put": print, "head": b"", "chunked": True, "parser": EventParser(UNTIL_CLOSE),
     "log": Entries(), "readers": [], "room": 1, "clock": print, "attend": print, "pump": print,
     "lost": print, "style": 0, "epoch": b"abcdefgh",

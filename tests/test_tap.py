@@ -36,11 +36,18 @@ class FakeReader:
 class Scene(Tap):
     """A tap that flows, unless said otherwise; notes what it hands on."""
 
-    def __init__(self, *readers: FakeReader, flowing: bool = True, room: int = 1000) -> None:
+    def __init__(
+        self,
+        *readers: FakeReader,
+        flowing: bool = True,
+        room: int = 1000,
+        tight: bool = False,
+    ) -> None:
         self.log = Entries()
         self.overhead = Histogram([0.5])
-        parser = EventParser(CHUNKED, overhead=self.overhead)
-        super().__init__(parser, self.log, list(readers), room, self.clock)
+        parser = EventParser(CHUNKED, overhead=self.overhead, tight=tight)
+        self.readers = list(readers)
+        super().__init__(parser, self.log, self.readers, room, self.clock)
         self.now = 0.0
         self.attended: list[tuple[bytes | None, float]] = []
         self.pumps = 0
@@ -165,6 +172,67 @@ def test_readers_of_one_style_share_one_framing(style, chunked, framed):
     body = framed(ONE, 1)
     assert readers[0].puts == [chunk(body) if chunked else body]
     assert readers[0].puts[0] is readers[1].puts[0] is readers[2].puts[0]
+
+
+def test_a_chunk_that_came_as_we_write_it_goes_on_and_is_kept_as_it_is():
+    read = chunk(ONE + TWO)
+    reader, scene = FakeReader(), Scene(tight=True)
+    scene.readers += [reader, FakeReader(IDS), FakeReader(FRAMES, chunked=False)]
+
+    scene.data(read)
+
+    assert reader.puts[0] is read
+    assert [batch.data for batch in scene.log.after(0)] == [ONE + TWO]
+
+
+def test_what_may_hold_more_memory_than_it_shows_is_copied():
+    read = chunk(ONE)
+    reader = FakeReader()
+
+    Scene(reader).data(read)
+
+    assert reader.puts == [read]
+    assert reader.puts[0] is not read
+
+
+HEADS = [b"0%x\r\n", b"%X\r\n", b"%x;a=b\r\n"]
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("event", [ONE, b"data: %b\n\n" % (b"x" * 163)], ids=["9", "ab"])
+def test_a_chunk_that_came_otherwise_is_framed_as_we_do_it(head, event):
+    reader = FakeReader()
+
+    Scene(reader, tight=True).data(head % len(event) + event + b"\r\n")
+
+    assert reader.puts == [chunk(event)]
+
+
+def test_what_was_dropped_of_a_chunk_is_not_in_the_one_that_goes_on():
+    reader = FakeReader()
+
+    Scene(reader, tight=True).data(chunk(ONE + b": ping\n\n"))
+
+    assert reader.puts == [chunk(ONE)]
+
+
+@pytest.mark.parametrize("tight", [True, False])
+def test_readers_of_any_kind_may_take_turns(tight):
+    kinds = [(RAW, True), (RAW, False), (IDS, True), (FRAMES, False), (IDS, False)] * 2
+    readers = [FakeReader(style, chunked=chunked) for style, chunked in kinds]
+    scene = Scene(*readers, tight=tight)
+
+    scene.data(chunk(ONE + TWO))
+
+    for reader in readers:
+        assert reader.outlet.sent > 0
+    assert [reader.puts for reader in readers[:5]] == [reader.puts for reader in readers[5:]]
+    assert readers[0].puts == [chunk(ONE + TWO)]
+    assert readers[1].puts == [ONE + TWO]
+    scene.data(chunk(ONE))
+    scene.log.compact()
+    assert [(batch.data, batch.size) for batch in scene.log.after(0)] == [(ONE + TWO + ONE, 27)]
+    assert scene.log.held == 27
 
 
 def test_an_unknown_style_is_refused():

@@ -42,9 +42,9 @@ def read(log: EventLog, cursor: int, subject: str) -> Portion:
     batches = log.visible(cursor, subject)
     taken, room = [], PORTION
     for batch in batches:
-        front = batch if len(batch.data) < room else _front(batch, room)
+        front = batch if batch.size < room else _front(batch, room)
         taken.append(front)
-        room -= len(front.data)
+        room -= front.size
         if room <= 0 and _end(front) < _end(batches[-1]):
             return Portion(taken, cursor, _end(front), subject)
     return Portion(taken, cursor, log.tail, subject)
