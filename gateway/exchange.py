@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
+
 from gateway._sseparse import BodyDecoder
 from gateway.alarm import Alarm
 from gateway.errors import (
@@ -30,37 +32,25 @@ class Taker(Protocol):
     def last(self) -> float: ...
 
 
-class Exchange:
+class Exchange(msgspec.Struct, eq=False):
     """A request on its way, and its time limits."""
 
-    __slots__ = (
-        "_alarm", "_clock", "_connection", "_keep_alive", "_loop", "_paused", "_provider",
-        "_resumed", "began", "clean", "retried", "sent", "taker", "waited",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        provider: Provider,
-        loop: asyncio.AbstractEventLoop,
-        clock: Callable[[], float],
-        began: float | None = None,
-    ) -> None:
-        self.clean = False  # the answer ended as HTTP says; nothing is left on the wire
-        self.retried = False
-        self.waited = 0.0  # seconds in the queue and connecting
-        self.sent = 0.0  # when the request was written; 0 before
-        # Whoever takes the answer: its `last` says when that last got on, 0 if not yet.
-        self.taker: Taker | None = None
-        self._provider = provider
-        self._loop = loop
-        self._clock = clock
-        # What the total limit counts from: an earlier exchange, if this takes its place.
-        self.began = clock() if began is None else began
-        self._connection: UpstreamConnection | None = None
-        self._alarm: Alarm | None = None  # once it is no longer young
-        self._keep_alive = False
-        self._paused = False
-        self._resumed = 0.0  # when we last read on after a pause
+    _provider: Provider
+    _loop: asyncio.AbstractEventLoop
+    _clock: Callable[[], float]
+    # What the total limit counts from: an earlier exchange, if this takes its place.
+    began: float
+    clean: bool = False  # the answer ended as HTTP says; nothing is left on the wire
+    retried: bool = False
+    waited: float = 0.0  # seconds in the queue and connecting
+    sent: float = 0.0  # when the request was written; 0 before
+    # Whoever takes the answer: its `last` says when that last got on, 0 if not yet.
+    taker: Taker | None = None
+    _connection: UpstreamConnection | None = None
+    _alarm: Alarm | None = None  # once it is no longer young
+    _keep_alive: bool = False
+    _paused: bool = False
+    _resumed: float = 0.0  # when we last read on after a pause
 
     async def ask(self, request: bytes, method: str = "POST") -> ResponseHead:
         """Send a request of this method and return its answer's head, final and judged.

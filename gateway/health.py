@@ -74,7 +74,8 @@ class HealthCheck:
         Raises:
             Overloaded: all our connections to it are in use.
         """
-        exchange = Exchange(self._provider, self._desk.loop, self._desk.clock)
+        desk = self._desk
+        exchange = Exchange(self._provider, desk.loop, desk.clock, desk.clock())
         request = self._provider.look(self._health.path.encode(), self._provider.keys.spare())
         try:
             async with asyncio.timeout(self._health.timeout):

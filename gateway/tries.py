@@ -31,6 +31,7 @@ class Try:
     ) -> None:
         self.target = target
         self.provider = target.provider
+        began = desk.clock() if began is None else began
         self.exchange = Exchange(target.provider, desk.loop, desk.clock, began)
         self.since = since  # when it was up to us to send it
         self.dropped: tuple[str, ...] = ()  # parameters that are not in the request as it was sent

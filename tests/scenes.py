@@ -81,7 +81,7 @@ class ExchangeScene(PoolScene):
         self.provider = SimpleNamespace(name="p", timeouts=timeouts, young=young, pool=self.pool)
 
     def exchange(self) -> Exchange:
-        return Exchange(self.provider, self.loop, self.loop.time)
+        return Exchange(self.provider, self.loop, self.loop.time, self.loop.time())
 
     @property
     def peer(self) -> UpstreamConnection:
