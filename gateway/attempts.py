@@ -18,7 +18,7 @@ from gateway.errors import ClientError, GatewayError, UpstreamKeysOut
 from gateway.guard import RequestHead
 from gateway.retry import LONGEST_WAIT, Verdict, backoff, judge
 from gateway.targets import Target, Targets
-from gateway.tries import Try, Write
+from gateway.tries import Try, Write, prepare
 
 
 # When a tried target may be asked again: now, and without a back-off.
@@ -116,7 +116,7 @@ class Attempts:
         if place is None or not first.provider.budget.spend():
             return None
         target, began = self._wish.targets[place], first.exchange.began
-        one = Try(self._desk, target, self._desk.clock(), began)
+        one = prepare(self._desk, target, self._desk.clock(), began)
         return one, one.begin(self._wish.write)
 
     def end(self) -> None:

@@ -35,7 +35,7 @@ from gateway.logs import RequestRecord
 from gateway.order import Order, Receipt, dropped_field
 from gateway.provider import asked_delay, passed_back, retry_after
 from gateway.race import Entrant, Race
-from gateway.tries import Try
+from gateway.tries import Try, prepare
 
 
 # Bytes of a provider's error page; nobody reads more of it.
@@ -75,7 +75,7 @@ class Job:
         self._attempts = Attempts(desk, order)
         dropped = self._attempts.rehearse() if order.early else ()
         # The latest, or of two at once the one that spoke; its provider is the one that is named.
-        self._try = Try(desk, self._attempts.target, request.received)
+        self._try = prepare(desk, self._attempts.target, request.received)
         self._try.dropped = dropped
         self._hedge_after = order.targets.model.hedge
         self._hedged = False  # a second was sent: there is no third beside them
@@ -233,7 +233,7 @@ class Job:
         """Forget a try that failed; when the time of the next has come, be ready for it."""
         desk, began, history = self._desk, self._try.exchange.began, self._attempts.history
         self._try.close()
-        self._try = Try(desk, self._attempts.target, desk.clock(), began)
+        self._try = prepare(desk, self._attempts.target, desk.clock(), began)
         if delay:
             await self._pause(delay)
             self._try.since = desk.clock()

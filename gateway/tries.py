@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 
+import msgspec
+
 from gateway.desk import Desk
 from gateway.errors import GatewayError, UpstreamAnswer, UpstreamKeysOut, UpstreamRefused
 from gateway.exchange import Exchange
 from gateway.keyring import Key
+from gateway.provider import Provider
 from gateway.refusals import Ground, ground
 from gateway.retry import LONGEST_WAIT, blames
 from gateway.targets import Target
@@ -18,30 +21,21 @@ USUAL_COOLING = 1.0
 Write = Callable[[Target, Key], tuple[bytes, tuple[str, ...]]]
 
 
-class Try:
+class Try(msgspec.Struct, eq=False):
     """One request to one target.  Whoever makes one must `close` it."""
 
-    __slots__ = (
-        "_closed", "_desk", "_key", "_probe", "_told", "dropped", "exchange", "fields",
-        "overhead", "provider", "since", "target",
-    )  # fmt: skip
-
-    def __init__(
-        self, desk: Desk, target: Target, since: float, began: float | None = None
-    ) -> None:
-        self.target = target
-        self.provider = target.provider
-        began = desk.clock() if began is None else began
-        self.exchange = Exchange(target.provider, desk.loop, desk.clock, began)
-        self.since = since  # when it was up to us to send it
-        self.dropped: tuple[str, ...] = ()  # parameters that are not in the request as it was sent
-        self.fields = b""  # of the provider's answer, for the client
-        self.overhead: float | None = None  # seconds we added, so far; None: no answer has come
-        self._desk = desk
-        self._key: Key | None = None
-        self._probe = False  # it is a breaker's
-        self._told = True  # there is nothing to tell of it, or it was told
-        self._closed = False
+    _desk: Desk
+    target: Target
+    provider: Provider  # the target's
+    exchange: Exchange
+    since: float  # when it was up to us to send it
+    dropped: tuple[str, ...] = ()  # parameters that are not in the request as it was sent
+    fields: bytes = b""  # of the provider's answer, for the client
+    overhead: float | None = None  # seconds we added, so far; None: no answer has come
+    _key: Key | None = None
+    _probe: bool = False  # it is a breaker's
+    _told: bool = True  # there is nothing to tell of it, or it was told
+    _closed: bool = False
 
     def begin(self, write: Write) -> bytes:
         """Return the request; from here on the provider is answerable for what becomes of it.
@@ -139,3 +133,11 @@ class Try:
         elif error.status == 429:
             delay = USUAL_COOLING if error.delay is None else error.delay
             provider.keys.limited(key, min(LONGEST_WAIT, delay), now)
+
+
+def prepare(desk: Desk, target: Target, since: float, began: float | None = None) -> Try:
+    """Return a try that has not begun; `began` is when the first of its request did."""
+    provider = target.provider
+    began = desk.clock() if began is None else began
+    exchange = Exchange(provider, desk.loop, desk.clock, began)
+    return Try(desk, target, provider, exchange, since)

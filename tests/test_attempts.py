@@ -19,7 +19,7 @@ from gateway.keyring import Key, Keyring
 from gateway.retry import RESERVE, Budget
 from gateway.settings import Model, Retry
 from gateway.targets import Target, Targets
-from gateway.tries import Try
+from gateway.tries import prepare
 
 
 RECEIVED = 1000.0
@@ -74,7 +74,7 @@ class Scene:
 
     def go(self):
         """Begin a try at the target whose turn it is; return its request."""
-        self.one = Try(self.desk, self.attempts.target, self.now)
+        self.one = prepare(self.desk, self.attempts.target, self.now)
         return self.attempts.begin(self.one)
 
     def failed(self, error):
