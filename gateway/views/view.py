@@ -119,7 +119,11 @@ class View(Follower):
         """Take what is new in the log, and its end."""
         if not self._attached:
             return
-        log, cursor = self._live.log, self.cursor
+        log = self._live.log
+        if log.closed and self._end_at_once():
+            self.leave()
+            return
+        cursor = self.cursor
         if cursor < log.base:
             self.cut()  # a channel does not wait for its readers
             return
@@ -158,6 +162,10 @@ class View(Follower):
             self._cursor = end
         else:
             self.outlet.cursor = end
+
+    def _end_at_once(self) -> bool:
+        """Write all that is left of a closed log at once, if there is a short way; say so."""
+        return False
 
     # What each way of framing does in its own manner.
 
@@ -210,25 +218,6 @@ class StreamView(View):
         desk.young.add(self)
         reply.on_gone = self.leave
         reply.on_writable = self.wake
-
-    def wake(self) -> None:
-        """Take what is new in the log, and its end."""
-        rest = self._rest()
-        if rest is None:
-            super().wake()
-        else:
-            self._reply.end(rest + self._ending())
-            self.leave()
-
-    def _rest(self) -> bytes | None:
-        """Return all that is left to write but the end, if this is the usual end of a generation.
-
-        Not for what people write: an entry of it may be for others only.
-        """
-        live, outlet = self._live, self.outlet
-        if outlet is None or not self._attached or not live.log.closed or live.producer is None:
-            return None
-        return outlet.rest(live.log, PORTION)
 
     def leave(self) -> None:
         """Stop following: the client is gone, or has everything.  May be called twice."""
@@ -289,6 +278,16 @@ class StreamView(View):
                 return
             self._start()
         self._reply.end(self._framed(portion) + self._ending())
+
+    def _end_at_once(self) -> bool:
+        live, outlet = self._live, self.outlet
+        if outlet is None or live.producer is None:  # of what people write, some is for others
+            return False
+        rest = outlet.rest(live.log, PORTION)
+        if rest is None:
+            return False
+        self._reply.end(rest + self._ending())
+        return True
 
     def _refused(self) -> bool:
         """Answer with a status, if the log has nothing but an error; say whether it was so."""
