@@ -63,9 +63,11 @@ cdef enum:
     # Bytes of a line: eight values as long as they may be, and 1 KB for names and numbers.
     LINE_ROOM = 8 * VALUE_LIMIT + 1024
     STAMP_ROOM = 32
+    TIMING_ROOM = 160
 
 MAX_VALUE = VALUE_LIMIT
 cdef double YEAR_10000 = 253402300800
+cdef double YEAR = 31536000
 
 
 cdef inline char *say(char *at, const char *text) noexcept:
@@ -158,6 +160,17 @@ cdef char *say_stamp(char *at, double unix) noexcept:
     at = say(say_digits(at, time.tm_min, 2), b":")
     at = say(say_digits(at, time.tm_sec, 2), b".")
     return say(say_digits(at, <int>((unix - whole) * 1000), 3), b"Z")
+
+
+def timing(double ours, double theirs):
+    """Return the fields that say how many seconds we and the upstream took; none is below 0."""
+    cdef char text[TIMING_ROOM]
+    cdef char *at
+    ours, theirs = min(max(ours, 0), YEAR), min(max(theirs, 0), YEAR)
+    at = say_ms(say(text, b"headgate-overhead-ms: "), ours)
+    at = say_ms(say(at, b"\r\nserver-timing: gateway;dur="), ours)
+    at = say(say_ms(say(at, b", upstream;dur="), theirs), b"\r\n")
+    return PyBytes_FromStringAndSize(text, at - text)
 
 
 def stamp(double unix):

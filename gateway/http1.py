@@ -65,6 +65,10 @@ class Phase(Enum):
     CLOSED = "closed"
 
 
+# In Python 3.11 a member costs fifty times the steps of a global: EnumType has a __getattr__.
+HEAD, BODY, BUSY, LINGER, CLOSED = Phase
+
+
 class HttpConnection(asyncio.Protocol):
     """One client socket."""
 
@@ -84,7 +88,7 @@ class HttpConnection(asyncio.Protocol):
         self._loop = loop
         self._transport: asyncio.Transport | None = None  # between made and lost
         self._valve: Valve  # of it; shut while a pipelined request waits its turn
-        self._phase = Phase.HEAD
+        self._phase = HEAD
         self._reader = HeadReader()
         self._begun = False  # a head has
         self._refused = False  # what follows cannot be read as a request
@@ -122,27 +126,27 @@ class HttpConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take one request out of `data`; what follows waits until it is answered."""
         try:
-            if self._phase is Phase.HEAD:
+            if self._phase is HEAD:
                 if self._early:
                     data, self._early = self._early + data, b""
                 self._read_head(data)
-            elif self._phase is Phase.BODY:
+            elif self._phase is BODY:
                 self._read_body(data)
-            elif self._phase is Phase.BUSY:
+            elif self._phase is BUSY:
                 self._keep_early(data)
         except ClientError as error:
             self._refuse(error, data)
 
     def eof_received(self) -> None:
-        if self._phase is Phase.BODY or (self._phase is Phase.HEAD and self._reader.pending):
+        if self._phase is BODY or (self._phase is HEAD and self._reader.pending):
             self._refuse(MalformedRequest("the request ended before it was complete"))
         # A half-closed client cannot be told from one that left (faults row 26).
         self._gone()
         # The transport closes when all is sent: somebody must cut a client that reads nothing.
-        self._enter(Phase.LINGER, LINGER_TIMEOUT)
+        self._enter(LINGER, LINGER_TIMEOUT)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._phase = Phase.CLOSED
+        self._phase = CLOSED
         self._transport = None
         self.write = _discard
         self._host.connections.discard(self)
@@ -195,12 +199,12 @@ class HttpConnection(asyncio.Protocol):
     def _await_head(self) -> None:
         if not self._begun and self._reader.pending:
             self._begun = True
-            self._enter(Phase.HEAD, HEAD_TIMEOUT)
+            self._enter(HEAD, HEAD_TIMEOUT)
 
     def _await_body(self, head: RequestHead, route: Route, rest: bytes) -> None:
         """Take what is here of a body that came not, or not alone, with its head."""
         self._arriving = Arriving(head, route, self._loop.time() + BODY_TOTAL)
-        self._phase = Phase.BODY
+        self._phase = BODY
         if head.expect_continue and head.framing and not rest:
             self.write(CONTINUE)
         self._read_body(rest)
@@ -211,7 +215,7 @@ class HttpConnection(asyncio.Protocol):
         body = arriving.feed(data)
         if body is None:
             left = arriving.due - self._loop.time()
-            self._enter(Phase.BODY, min(BODY_TIMEOUT, left))
+            self._enter(BODY, min(BODY_TIMEOUT, left))
         else:
             self._early = arriving.surplus  # before it is served: an upgrade hands it over
             self._dispatch(arriving.head, arriving.route, body)
@@ -244,7 +248,7 @@ class HttpConnection(asyncio.Protocol):
         id = given.decode() if given and REQUEST_ID.fullmatch(given) else self._host.request_id()
         reply = self._reply = Reply(self, id, head.method, head.http10)
         self._head, self._arriving = NO_HEAD, None
-        self._phase = Phase.BUSY
+        self._phase = BUSY
         self._unsent = inf  # more is to be written
         self._deadline = inf
         return reply
@@ -261,14 +265,14 @@ class HttpConnection(asyncio.Protocol):
     def answered(self) -> None:
         """Go on with the next request, or close: the reply is complete."""
         self._reply = None
-        if self._phase is not Phase.BUSY:
+        if self._phase is not BUSY:
             return
         if self._refused:
             self._linger()
         elif not self.keep_alive:
             self.close()
         elif not self._clogged:  # or requests whose answers nobody reads would fill our memory
-            self._enter(Phase.HEAD, IDLE_TIMEOUT)
+            self._enter(HEAD, IDLE_TIMEOUT)
             if self._early:
                 # Not now: a thousand pipelined requests must neither nest a thousand calls nor
                 # hold up all other clients; and no more are taken meanwhile.
@@ -278,7 +282,7 @@ class HttpConnection(asyncio.Protocol):
     def upgrade(self, head: bytes, successor: Successor) -> None:
         """Leave the socket to `successor`, with what the client sent already."""
         transport, early = self._transport, self._early
-        if transport is None or self._phase is not Phase.BUSY:
+        if transport is None or self._phase is not BUSY:
             return  # the client left, and `on_gone` has said so
         if self._refused:  # some of what came early was dropped
             self.abort()
@@ -301,13 +305,13 @@ class HttpConnection(asyncio.Protocol):
     def retire(self) -> None:
         """Close now if no request is under way; the next answer closes otherwise."""
         self.keep_alive = False
-        if self._phase is Phase.HEAD and not self._reader.pending and not self._early:
+        if self._phase is HEAD and not self._reader.pending and not self._early:
             self.close()
 
     def close(self) -> None:
         """Close once everything written is out."""
         if self._transport is not None:
-            self._enter(Phase.LINGER, LINGER_TIMEOUT)
+            self._enter(LINGER, LINGER_TIMEOUT)
             self._transport.close()
 
     def abort(self) -> None:
@@ -317,7 +321,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _read_early(self) -> None:
         self._valve.resume()
-        if self._early and self._phase is Phase.HEAD:
+        if self._early and self._phase is HEAD:
             self.data_received(b"")
 
     def _refuse(self, error: GatewayError, data: bytes = b"") -> None:
@@ -334,7 +338,7 @@ class HttpConnection(asyncio.Protocol):
         self._host.on_refused(error, head, reply.request_id, self.client)
 
     def _linger(self) -> None:
-        self._enter(Phase.LINGER, LINGER_TIMEOUT)
+        self._enter(LINGER, LINGER_TIMEOUT)
         if self._transport is not None and self._transport.can_write_eof():
             with contextlib.suppress(OSError, RuntimeError):  # it may be closing already
                 self._transport.write_eof()
@@ -358,7 +362,7 @@ class HttpConnection(asyncio.Protocol):
         self._unsent = inf
         if now < self._deadline:
             return None if self._deadline == inf else self._deadline
-        if self._phase is Phase.BODY or (self._phase is Phase.HEAD and self._reader.pending):
+        if self._phase is BODY or (self._phase is HEAD and self._reader.pending):
             self._refuse(RequestTimeout("the request did not arrive in time"))
             return self._deadline
         self.close()
@@ -370,7 +374,7 @@ class HttpConnection(asyncio.Protocol):
         Less is unsent if it took some: nothing is written to one that is clogged or has its
         answer.  Any other that is being answered has no more unsent than it may have.
         """
-        if waiting < self._unsent or (self._phase is Phase.BUSY and not self._clogged):
+        if waiting < self._unsent or (self._phase is BUSY and not self._clogged):
             self._moved = now
         self._unsent = waiting
         due = self._moved + STALL_TIMEOUT

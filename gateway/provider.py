@@ -132,7 +132,7 @@ class Provider:
             fixed[key.value],
             passed,
             b"content-type: application/json\r\n"
-            b"content-length: %d\r\n\r\n" % len(body),
+            b"content-length: ", str(len(body)).encode(), b"\r\n\r\n",
             body,
         ))  # fmt: skip
 

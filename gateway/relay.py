@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import Awaitable
 from enum import Enum
 
+from gateway._sseparse import timing
 from gateway.attempts import Attempts
 from gateway.chat import Usage
 from gateway.desk import Desk
@@ -343,14 +344,10 @@ class Job:
             one.dropped = ()
         if one.overhead is None:  # there is nothing to tell it apart from
             return one.fields
-        ours = one.overhead * 1000
-        theirs = ((self._first or self._desk.clock()) - one.exchange.sent) * 1000
+        theirs = (self._first or self._desk.clock()) - one.exchange.sent
         # A heartbeat may begin an answer before it is sure whose it will be.
         named = one.provider.named if self._first or self._error else b""
-        return one.fields + named + (
-            b"headgate-overhead-ms: %.3f\r\nserver-timing: gateway;dur=%.3f, upstream;dur=%.3f\r\n"
-            % (ours, ours, theirs)
-        )
+        return one.fields + named + timing(one.overhead, theirs)
 
 
 def _last(fields: bytes) -> bytes:

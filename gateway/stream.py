@@ -159,4 +159,4 @@ class Stream(Filler):
         if log.fault is not None:
             return fields
         one.fields = b""  # a stream lives for minutes
-        return b"location: /v1/stream/%b\r\n%b" % (log.id.encode(), fields)
+        return b"location: /v1/stream/" + log.id.encode() + b"\r\n" + fields

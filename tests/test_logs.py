@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import math
 import os
 import threading
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import astuple
 
 from gateway import logs
-from gateway._sseparse import Backlog, request_line, stamp
+from gateway._sseparse import Backlog, request_line, stamp, timing
 from gateway.logs import Bridge, Log, RequestRecord, Writer, bridged
 
 
@@ -596,3 +597,21 @@ def test_a_crash_says_what_and_where(pipe):
     assert raised["where"].startswith("decoder.py:")
     assert bare["error"] == "KeyboardInterrupt"
     assert "where" not in bare
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "said"),
+    [
+        (0.0, 0.0, (b"0.0", b"0.0")),
+        (0.000_041_4, 1.25, (b"0.041", b"1250.0")),
+        (0.000_041_5, 0.000_999_9, (b"0.042", b"1.0")),
+        (-1e-9, -5.0, (b"0.0", b"0.0")),  # of two clocks' readings the later may be the smaller
+        (math.inf, 1e300, (b"31536000000.0", b"31536000000.0")),
+    ],
+)
+def test_an_answer_says_in_milliseconds_who_took_how_long(ours, theirs, said):
+    gateway, upstream = said
+    assert timing(ours, theirs) == (
+        b"headgate-overhead-ms: " + gateway + b"\r\n"
+        b"server-timing: gateway;dur=" + gateway + b", upstream;dur=" + upstream + b"\r\n"
+    )
