@@ -55,23 +55,27 @@ cdef Py_ssize_t head_end(
 
 
 def fields(bytes raw not None, Py_ssize_t start):
-    """Return the fields of a whole head as (lower-case name, value), None if a line is not one.
+    """Return the Fields of a whole head, None if a line is not one.
 
     From `start` on `raw` is field lines, each exactly as RFC 9112 §5 has it, and one empty line.
     """
     cdef:
-        const char *p = PyBytes_AS_STRING(raw) + start
-        const char *end = PyBytes_AS_STRING(raw) + PyBytes_GET_SIZE(raw)
+        const char *begin = PyBytes_AS_STRING(raw)
+        const char *p = begin + start
+        const char *end = begin + PyBytes_GET_SIZE(raw)
         const char *name
+        const char *colon
         const char *value
         const char *last        # of the value
-        list found = []
+        Fields found = Fields.__new__(Fields)
+    found._text = raw
     while end - p > 2:
         name = p
         while LOWER[<unsigned char>p[0]]:  # the CR LF at the end stops it, and the NUL behind that
             p += 1
         if p == name or p[0] != b':':
             return None
+        colon = p
         value = p + 1
         while is_space(value[0]):
             value += 1
@@ -82,7 +86,7 @@ def fields(bytes raw not None, Py_ssize_t start):
                 last = p
         if p + 1 >= end or p[0] != b'\r' or p[1] != b'\n':
             return None
-        found.append((lowered(name, value), PyBytes_FromStringAndSize(value, last - value)))
+        found._add(name, colon - name, value, last - value)
         p += 2
     return found if end - p == 2 and p[0] == b'\r' and p[1] == b'\n' else None
 
@@ -97,46 +101,189 @@ cdef inline bint visible(char byte) noexcept:
     return <unsigned char>byte >= 32 and byte != 127 or byte == b'\t'
 
 
-cdef bytes lowered(const char *name, const char *end):
-    """Return the field name at `name` in lower case; its colon lies before `end`."""
-    cdef:
-        bytes lower
-        char *at
-        Py_ssize_t size = 0
-    while name[size] != b':':
-        size += 1
-    # Made empty and then filled: one of a single byte would be the interpreter's own, shared.
-    lower = PyBytes_FromStringAndSize(NULL, size)
-    at = PyBytes_AS_STRING(lower)
+cdef inline bint named(const char *name, Py_ssize_t size, bytes wanted) noexcept:
+    """Say whether a field's name is `wanted`, which is in lower case."""
+    cdef const char *lower = PyBytes_AS_STRING(wanted)
+    if size != PyBytes_GET_SIZE(wanted):
+        return False
     while size:
         size -= 1
-        at[size] = LOWER[<unsigned char>name[size]]
-    return lower
+        if LOWER[<unsigned char>name[size]] != <unsigned char>lower[size]:
+            return False
+    return True
 
 
-def decisive(list headers not None, frozenset names not None):
-    """Return the lines of those fields that are in `names`, as a text that repeats itself.
+cdef inline char *put_lowered(char *at, const char *name, Py_ssize_t size) noexcept:
+    """Write a field's name in lower case, and point behind it."""
+    cdef Py_ssize_t i
+    for i in range(size):
+        at[i] = LOWER[<unsigned char>name[i]]
+    return at + size
 
-    Of a length that can be one only stays whether it is zero: no two bodies are as long.
+
+@final
+cdef class Names:
+    """Some names of fields, to be looked for among those of a head."""
+
+    cdef:
+        tuple _names
+        unsigned long long _sizes   # a bit for each length that one of them has, below 64
+
+    def __init__(self, names):
+        self._names = tuple(names)
+        self._sizes = 0
+        for name in self._names:
+            self._sizes |= self._bit(len(<bytes?>name))
+
+    cdef unsigned long long _bit(self, Py_ssize_t size) noexcept:
+        return <unsigned long long>1 << min(size, 63)
+
+    cdef bint _hold(self, const char *name, Py_ssize_t size) noexcept:
+        """Say whether the name is one of these, in lower case or not."""
+        if not self._sizes & self._bit(size):
+            return False
+        for wanted in self._names:
+            if named(name, size, <bytes>wanted):
+                return True
+        return False
+
+
+cdef struct Field:
+    const char *name    # as it came
+    Py_ssize_t name_size
+    const char *value
+    Py_ssize_t size
+
+
+cdef enum:
+    # Fields for which there is room at first: an SDK sends some 15, and a provider as many.
+    FIELDS_ROOM = 16
+
+
+@final
+cdef class Fields:
+    """The fields of one head: places in its bytes, of which nothing is copied until it is asked for.
+
+    Iterated over, it gives (lower-case name, value), in their order.
     """
-    cdef list lines = []
-    for name, value in headers:
-        if name in names:
-            if name == LENGTH and length_of(value) >= 0:
-                value = b"1" if length_of(value) else b"0"
-            lines += (name, b": ", value, b"\r\n")
-    return b"".join(lines)
+
+    cdef:
+        bytes _text         # what the places are in
+        Field *_fields
+        Py_ssize_t _count
+        Py_ssize_t _room
+
+    def __dealloc__(self):
+        PyMem_Free(self._fields)
+
+    cdef int _add(
+        self, const char *name, Py_ssize_t name_size, const char *value, Py_ssize_t size
+    ) except -1:
+        cdef Field *grown
+        if self._count == self._room:
+            self._room = self._room * 2 or FIELDS_ROOM
+            grown = <Field *>PyMem_Realloc(self._fields, self._room * sizeof(Field))
+            if grown is NULL:
+                raise MemoryError
+            self._fields = grown
+        self._fields[self._count] = Field(name, name_size, value, size)
+        self._count += 1
+        return 0
+
+    def __len__(self):
+        return self._count
+
+    def __iter__(self):
+        return iter([self._pair(i) for i in range(self._count)])
+
+    cdef tuple _pair(self, Py_ssize_t i):
+        cdef:
+            Field *field = self._fields + i
+            # Made empty and then filled: one of a single byte would be the interpreter's own.
+            bytes name = PyBytes_FromStringAndSize(NULL, field.name_size)
+        put_lowered(PyBytes_AS_STRING(name), field.name, field.name_size)
+        return name, PyBytes_FromStringAndSize(field.value, field.size)
+
+    cdef Field *_find(self, bytes name) noexcept:
+        """Point at the first field of this lower-case name; NULL if there is none."""
+        cdef Py_ssize_t i
+        for i in range(self._count):
+            if named(self._fields[i].name, self._fields[i].name_size, name):
+                return self._fields + i
+        return NULL
+
+    cdef bint _any(self, Names names) noexcept:
+        cdef Py_ssize_t i
+        for i in range(self._count):
+            if names._hold(self._fields[i].name, self._fields[i].name_size):
+                return True
+        return False
+
+    cdef bytes _repeated(self, Names single):
+        """Return the name of the first field of `single` that stands more than once, or None."""
+        cdef Py_ssize_t i
+        cdef Field *field
+        for i in range(1, self._count):
+            field = self._fields + i
+            if single._hold(field.name, field.name_size) and self._before(i):
+                return self._pair(i)[0]
+        return None
+
+    cdef bint _before(self, Py_ssize_t place):
+        """Say whether the name of the field at `place` stands before it too."""
+        cdef bytes name = self._pair(place)[0]
+        return self._find(name) != self._fields + place
+
+    cdef bytes _lines(self, Names names, bint alike):
+        """Return the lines of those in `names`; if `alike`, lengths of bodies as in `decisive`."""
+        cdef:
+            bytes lines
+            char *at
+            Field *field
+            Py_ssize_t size = 0
+            Py_ssize_t i
+        for i in range(self._count):
+            field = self._fields + i
+            size += field.name_size + field.size + 4
+        lines = PyBytes_FromStringAndSize(NULL, size)
+        at = PyBytes_AS_STRING(lines)
+        for i in range(self._count):
+            field = self._fields + i
+            if names._hold(field.name, field.name_size):
+                at = put(put_lowered(at, field.name, field.name_size), b": ", 2)
+                if alike and named(field.name, field.name_size, LENGTH):
+                    at = put_alike(at, field)
+                else:
+                    at = put(at, field.value, field.size)
+                at = put(at, b"\r\n", 2)
+        return lines[:at - PyBytes_AS_STRING(lines)]
+
+    def decisive(self, Names names not None):
+        """Return the lines of those fields that are in `names`, as a text that repeats itself.
+
+        Of a length that can be one only stays whether it is zero: no two bodies are as long.
+        """
+        return self._lines(names, True)
+
+
+cdef char *put_alike(char *at, Field *length) noexcept:
+    """Write a length as `decisive` does."""
+    cdef long long number = number_of(length.value, length.size)
+    if number < 0:
+        return put(at, length.value, length.size)
+    return put(at, b"1" if number else b"0", 1)
 
 
 cdef bytes LENGTH = b"content-length"
 
 
-cpdef long long length_of(bytes digits) except -2:
+def length_of(bytes digits not None):
     """Return the number that a Content-Length is, -1 if it is none or out of range."""
-    cdef:
-        const char *at = PyBytes_AS_STRING(digits)
-        Py_ssize_t size = PyBytes_GET_SIZE(digits)
-        long long length = 0
+    return number_of(PyBytes_AS_STRING(digits), PyBytes_GET_SIZE(digits))
+
+
+cdef long long number_of(const char *at, Py_ssize_t size) noexcept:
+    cdef long long length = 0
     if not 0 < size <= LENGTH_DIGITS:
         return -1
     while size:
@@ -155,83 +302,73 @@ cdef class Head:
     """
 
     cdef:
-        readonly list headers      # (lower-case name, value), in their order
         readonly bint http10
         public long long framing   # of the body: its length, CHUNKED or UNTIL_CLOSE
         public bint sized          # the length is the one in the field
         public bint keep_alive
-        dict _first                # by name, the first value
+        Fields _fields
 
-    def __init__(self, list headers not None, *, bint http10):
+    def __init__(self, Fields fields not None, *, bint http10):
+        self._fields = fields
         self.http10 = http10
         # HTTP/1.0 gets one exchange per connection: its keep-alive was never specified.
         self.keep_alive = False
-        self._index(headers)
 
-    cdef int _index(self, list headers) except -1:
-        self.headers = headers
-        self._first = {}
-        for name, value in headers:
-            self._first.setdefault(name, value)
-        return 0
-
-    cdef int _take(self, Head known, list headers) except -1:
+    cdef int _take(self, Head known, Fields fields) except -1:
         """Become what was known of the decisive fields among these."""
-        self._index(headers)
+        cdef Field *length
+        self._fields = fields
         self.http10 = known.http10
         self.keep_alive = known.keep_alive
         self.sized = known.sized
-        self.framing = length_of(self._first[LENGTH]) if known.sized else known.framing
+        self.framing = known.framing
+        if known.sized:
+            length = fields._find(LENGTH)
+            self.framing = number_of(length.value, length.size)
         return 0
+
+    @property
+    def headers(self):
+        """The fields as a list of (lower-case name, value), in their order."""
+        return list(self._fields)
 
     def get(self, bytes name not None):
         """Return the first value of this lower-case name, b"" if there is none."""
-        return self._first.get(name, b"")
+        cdef Field *field = self._fields._find(name)
+        return b"" if field is NULL else PyBytes_FromStringAndSize(field.value, field.size)
 
     def has(self, bytes name not None):
         """Tell whether there is a field of this lower-case name; its value may be empty."""
-        return name in self._first
+        return self._fields._find(name) is not NULL
 
-    def has_any(self, frozenset names not None):
-        """Tell whether there is a field of any of these lower-case names."""
-        for name in self._first:
-            if name in names:
-                return True
-        return False
+    def has_any(self, Names names not None):
+        """Tell whether there is a field of any of these names."""
+        return self._fields._any(names)
 
     def members(self, bytes name not None):
         """Return the members of a comma-separated field over all its lines, in lower case."""
-        cdef bytes lines = self._first.get(name, b"")
-        if len(self._first) != PyList_GET_SIZE(self.headers):
-            lines = b",".join([value for found, value in self.headers if found == name])
+        lines = b",".join([value for found, value in self._fields if found == name])
         return {member.strip() for member in lines.lower().split(b",")}
 
-    def lines(self, frozenset names not None):
+    def lines(self, Names names not None):
         """Return the lines of the fields whose names are in `names`, as they are written."""
-        return b"".join([b"%b: %b\r\n" % field for field in self.headers if field[0] in names])
+        return self._fields._lines(names, False)
 
-    def repeated(self, frozenset single not None):
+    def repeated(self, Names single not None):
         """Return a name out of `single` that stands more than once; None if there is none."""
-        if len(self._first) == PyList_GET_SIZE(self.headers):
-            return None
-        seen = set()
-        for name, _ in self.headers:
-            if name in seen:
-                return name
-            if name in single:
-                seen.add(name)
-        return None
+        return self._fields._repeated(single)
 
     def replace(self, bytes name not None, bytes value not None):
-        """Let this be the only field of its name."""
-        self.headers = [field for field in self.headers if field[0] != name]
-        self.headers.append((name, value))
-        self._first[name] = value
+        """Let this be the only field of its name; both are as a field's line may have them."""
+        kept = [b"%b: %b\r\n" % field for field in self._fields if field[0] != name]
+        self._fields = fields(b"%b%b: %b\r\n\r\n" % (b"".join(kept), name, value), 0)
 
     def forget(self):
         """Let go of the fields: some KB, and credentials among them."""
-        self.headers = []
-        self._first = {}
+        self._fields = NO_FIELDS
+
+
+cdef Fields NO_FIELDS = Fields()
 
 
 @final
@@ -247,18 +384,18 @@ cdef class RequestHead(Head):
 
     def __init__(
         self, str method not None, str path not None, str query not None,
-        list headers not None, *, bint http10,
+        Fields fields not None, *, bint http10,
     ):
-        Head.__init__(self, headers, http10=http10)
+        Head.__init__(self, fields, http10=http10)
         self.method = method
         self.path = path
         self.query = query
         self.upgrade = b""
 
-    def alike(self, list headers not None):
+    def alike(self, Fields fields not None):
         """Return a head that says the same with these fields, whose decisive ones are alike."""
         cdef RequestHead head = RequestHead.__new__(RequestHead)
-        head._take(self, headers)
+        head._take(self, fields)
         head.method = self.method
         head.path = self.path
         head.query = self.query
@@ -273,13 +410,13 @@ cdef class ResponseHead(Head):
 
     cdef readonly int status
 
-    def __init__(self, int status, list headers not None, *, bint http10):
-        Head.__init__(self, headers, http10=http10)
+    def __init__(self, int status, Fields fields not None, *, bint http10):
+        Head.__init__(self, fields, http10=http10)
         self.status = status
 
-    def alike(self, list headers not None):
+    def alike(self, Fields fields not None):
         """Return a head that says the same with these fields, whose decisive ones are alike."""
         cdef ResponseHead head = ResponseHead.__new__(ResponseHead)
-        head._take(self, headers)
+        head._take(self, fields)
         head.status = self.status
         return head

@@ -15,10 +15,11 @@ import h11
 from gateway._sseparse import (
     CHUNKED,
     UNTIL_CLOSE,
+    Fields,
     Head,
+    Names,
     RequestHead,
     ResponseHead,
-    decisive,
     fields,
     length_of,
 )
@@ -55,7 +56,7 @@ HOST = re.compile(rb"(?:[A-Za-z0-9._~-]{1,255}+|\[([0-9A-Fa-f:.]{2,45}+)\])(?::(
 
 # Fields of which two lines are two opinions: framing, routing, identity, resumption.
 # Those that are lists by grammar are here because one member is all we take.
-SINGLE = frozenset(
+SINGLE = Names(
     b"api-key authorization content-encoding content-length content-type expect host"
     b" idempotency-key last-event-id origin sec-websocket-key sec-websocket-version"
     b" transfer-encoding upgrade x-api-key".split()
@@ -65,13 +66,11 @@ REFUSED_METHODS = frozenset((b"CONNECT", b"TRACE"))
 
 # What says where a message goes, how long it is, and what happens to its connection.  None of
 # these is a credential: those are never remembered.
-DECISIVE = frozenset(
+DECISIVE = Names(
     b"connection content-encoding content-length expect host transfer-encoding upgrade".split()
 )
 NO_FIELD = "a field line is not one of HTTP/1.1"
 REPEATED = "more than one %s field"
-
-Fields = list[tuple[bytes, bytes]]
 
 
 def read_request(raw: bytes) -> RequestHead:
@@ -93,7 +92,7 @@ def read_request(raw: bytes) -> RequestHead:
     # A query hardly comes twice, and may hold a key.  (To look for it by `in` costs ten times
     # as much: of bytes, Python first tries to make a number.)
     judge = _judge_request if line.find(b"?") < 0 else _judge_request.__wrapped__
-    authority, known = judge(line, decisive(headers, DECISIVE))
+    authority, known = judge(line, headers.decisive(DECISIVE))
     head = known.alike(headers)
     if authority:
         # RFC 9112 §3.2.2: whatever Host says, the target's authority counts.
@@ -118,7 +117,7 @@ def read_response(raw: bytes, *, method: str) -> ResponseHead:
     headers = fields(raw, end)
     if headers is None:
         raise UpstreamProtocolError(NO_FIELD)
-    known = _judge_response(raw[:end], decisive(headers, DECISIVE), method == "HEAD")
+    known = _judge_response(raw[:end], headers.decisive(DECISIVE), method == "HEAD")
     head = known.alike(headers)
     if repeated := head.repeated(SINGLE):
         raise UpstreamProtocolError(REPEATED % repeated.decode("ascii"))
@@ -274,16 +273,18 @@ def _read_response_framing(head: ResponseHead, *, to_head: bool) -> None:
     )
 
 
-def _hear_second_opinion(method: bytes, target: bytes, version: bytes, fields: Fields) -> None:
+def _hear_second_opinion(
+    method: bytes, target: bytes, version: bytes, headers: list[tuple[bytes, bytes]]
+) -> None:
     """Let h11 judge what routes and frames the request, and go on only if it agrees.
 
     h11 gets the request as we have read it, not its bytes: the lines were split more
     strictly than h11 does, and doing it twice made the dearest part of a request.
     """
     try:
-        seen = h11.Request(method=method, target=target, headers=fields, http_version=version)
+        seen = h11.Request(method=method, target=target, headers=headers, http_version=version)
     except h11.LocalProtocolError as error:
         # Its text quotes the bytes, credentials among them: it stays out of ours.
         raise MalformedRequest("the request is not legal HTTP/1.1") from error
-    if len(seen.headers) != len(fields):
+    if len(seen.headers) != len(headers):
         raise MalformedRequest("the request can be read in two ways")

@@ -7,6 +7,7 @@ from wsgiref.handlers import format_date_time
 
 import msgspec
 
+from gateway._sseparse import Fields
 from gateway.errors import ClientError, GatewayError
 from gateway.guard import RequestHead
 from gateway.reply import ErrorBody, Reply
@@ -18,7 +19,7 @@ MAX_UNWANTED = 64 * 1024
 # Connections above the limit that are told why, where there are descriptors enough.
 OVERLOAD_ANSWERS = 256
 # Of a request whose head is not here, or is lost.
-NO_HEAD: Final = RequestHead("", "", "", [], http10=False)
+NO_HEAD: Final = RequestHead("", "", "", Fields(), http10=False)
 
 
 class Request(msgspec.Struct, eq=False):

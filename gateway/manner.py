@@ -2,6 +2,7 @@
 
 from typing import Final, NamedTuple
 
+from gateway._sseparse import Names
 from gateway.guard import RequestHead
 
 
@@ -17,15 +18,16 @@ class Manner(NamedTuple):
 
 # What is said by a head that says nothing of it, as nearly all do.
 USUAL: Final = Manner()
-FIELDS: Final = frozenset((
+FIELDS: Final = (
     b"idempotency-key", b"prefer", b"headgate-resume", b"last-event-id", b"headgate-on-disconnect",
-))  # fmt: skip
+)  # fmt: skip
+ASKED: Final = Names(FIELDS)
 RESUMES: Final = {b"": False, b"true": True, b"false": False}
 
 
 def read_manner(head: RequestHead) -> Manner:
     """Return what a head says about the manner of its answer."""
-    if not head.has_any(FIELDS):
+    if not head.has_any(ASKED):
         return USUAL
     return Manner(
         key=head.get(b"idempotency-key"),

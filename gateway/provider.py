@@ -12,6 +12,7 @@ from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from gateway._sseparse import Names
 from gateway.breaker import Breaker
 from gateway.delay import Delay
 from gateway.dial import Dialer, tls_context
@@ -28,7 +29,7 @@ from gateway.settings import Upstream
 from gateway.units import Url
 
 
-TO_CLIENT = frozenset({
+TO_CLIENT = Names({
     b"openai-organization",
     b"openai-project",
     b"openai-version",
@@ -86,7 +87,7 @@ class Provider:
         wire = self.dialect.wire
         root = "" if VERSION.search(url.path) else wire.root
         self._prefix = (url.path + root).encode()
-        self._passed = wire.passed
+        self._passed = Names(wire.passed)
         self._needed = [(name, field(name, value)) for name, value in wire.fields]
         self._fixed = {key: _fixed_fields(url, wire, key) for key in secrets or [b""]}
         self._of_streams = {key: fields + EVENTS for key, fields in self._fixed.items()}

@@ -20,6 +20,7 @@ from gateway.retry import RESERVE, Budget
 from gateway.settings import Model, Retry
 from gateway.targets import Target, Targets
 from gateway.tries import prepare
+from tests.asking import fields_of
 
 
 RECEIVED = 1000.0
@@ -56,7 +57,7 @@ class Scene:
             targets=Targets(Model("m", (), retry=Retry(attempts, 1.0)), tuple(targets)),
             write=self.write,
             missing=lambda target: self.write(target, Key(b""))[1],
-            head=RequestHead("POST", "/x", "", list(fields), http10=False),
+            head=RequestHead("POST", "/x", "", fields_of(fields), http10=False),
             sticky=b"",
         )
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway._sseparse import CHUNKED, chunk
+from gateway._sseparse import CHUNKED, Fields, chunk
 from gateway.bodies import Arriving
 from gateway.errors import MalformedRequest, RequestTooLarge
 from gateway.guard import RequestHead
@@ -27,7 +27,7 @@ class FakeRoute:
 
 def arrived(framing: int, pieces: Iterable[bytes]) -> tuple[bytes | None, bytes]:
     """Return the body and what came behind it."""
-    head = RequestHead("POST", "/x", "", [], http10=False)
+    head = RequestHead("POST", "/x", "", Fields(), http10=False)
     head.framing = framing
     arriving, body = Arriving(head, FakeRoute(), due=1.0), None
     behind = b""

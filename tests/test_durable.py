@@ -19,12 +19,13 @@ from gateway.durable import (
 )
 from gateway.errors import ClientError, NotImplementedHere
 from gateway.guard import RequestHead
+from tests.asking import fields_of
 
 
 def head(**fields: str) -> RequestHead:
     """A head with these fields: an underscore in a name stands for a hyphen."""
     lines = [(k.replace("_", "-").encode(), v.encode("latin-1")) for k, v in fields.items()]
-    return RequestHead("PUT", "/v1/stream/a", "", lines, http10=False)
+    return RequestHead("PUT", "/v1/stream/a", "", fields_of(lines), http10=False)
 
 
 # The fields of a PUT, and what they say.

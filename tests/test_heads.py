@@ -2,13 +2,17 @@
 
 import re
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway._sseparse import Head, cut_head, decisive, fields, length_of
+from gateway._sseparse import Head, Names, cut_head, fields, length_of
+from tests.asking import fields_of
 
 
 FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t -~\x80-\xff]*)\r\n")
+
+LENGTH = b"content-length"
 
 BITS = [
     b"\r\n",
@@ -28,6 +32,11 @@ BITS = [
 messy = st.lists(st.sampled_from(BITS), max_size=24).map(b"".join)
 names = st.from_regex(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,12}", fullmatch=True)
 values = st.from_regex(rb"[ \t]*[!-~\x80-\xff]?[\t -~\x80-\xff]*", fullmatch=True)
+
+
+def read(raw, start):
+    found = fields(raw, start)
+    return None if found is None else list(found)
 
 
 def plain_fields(raw, start):
@@ -57,19 +66,19 @@ def plain_head_end(data, start, line_limit, limit, most):
 @example(b"X:\r\n\r\n")
 @example(b"X:v\r\n\r\n\x00")
 def test_any_bytes_are_fields_or_not_as_the_grammar_says(raw):
-    assert fields(raw, 0) == plain_fields(raw, 0)
+    assert read(raw, 0) == plain_fields(raw, 0)
 
 
 @given(st.lists(st.tuples(names, values), max_size=5), messy)
 def test_lawful_lines_are_read_and_one_wrong_byte_is_noticed(lines, more):
     raw = b"GET / HTTP/1.1\r\n" + b"".join(b"%b:%b\r\n" % line for line in lines)
     for end in (b"\r\n", more):
-        assert fields(raw + end, 16) == plain_fields(raw + end, 16)
-    assert fields(raw + b"\r\n", 16) == [(n.lower(), v.strip(b" \t")) for n, v in lines]
+        assert read(raw + end, 16) == plain_fields(raw + end, 16)
+    assert read(raw + b"\r\n", 16) == [(n.lower(), v.strip(b" \t")) for n, v in lines]
 
 
 def test_a_name_of_one_letter_leaves_the_interpreters_own_bytes_alone():
-    assert fields(b"Q: 1\r\n\r\n", 0) == [(b"q", b"1")]
+    assert read(b"Q: 1\r\n\r\n", 0) == [(b"q", b"1")]
     assert bytes([81]) == b"Q"
 
 
@@ -99,18 +108,54 @@ def test_a_length_is_up_to_eighteen_digits_and_nothing_else(text):
 
 
 def test_of_decisive_fields_all_is_told_but_how_long_a_body_is():
-    names = frozenset((b"content-length", b"host"))
-    rest = (b"x", b"y")
-    told = decisive([(b"host", b"a"), rest, (b"content-length", b"17")], names)
-    assert told == b"host: a\r\ncontent-length: 1\r\n"
-    assert decisive([(b"content-length", b"00")], names) == b"content-length: 0\r\n"
-    assert decisive([(b"content-length", b"17x")], names) == b"content-length: 17x\r\n"
+    names = Names((b"content-length", b"host"))
+    found = fields_of([(b"Host", b"a"), (b"x", b"y"), (b"Content-Length", b"17")])
+    assert found.decisive(names) == b"host: a\r\ncontent-length: 1\r\n"
+    assert fields_of([(LENGTH, b"00")]).decisive(names) == b"content-length: 0\r\n"
+    assert fields_of([(LENGTH, b"17x")]).decisive(names) == b"content-length: 17x\r\n"
+
+
+# Of all lengths there are, and of two cases.
+few = st.sampled_from([b"a", b"B", b"bb", b"Bb", b"c" * 63, b"C" * 70, b"d" * 70])
 
 
 @given(
-    lines=st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.sampled_from([b"", b"v"]))),
-    asked=st.frozensets(st.sampled_from([b"b", b"c", b"d"])),
+    lines=st.lists(st.tuples(few, st.sampled_from([b"", b"v", b"w"])), max_size=40),
+    asked=st.frozensets(few.map(bytes.lower)),
 )
-def test_a_head_has_any_of_some_names_if_one_of_its_fields_has_it(lines, asked):
-    found = any(name in asked for name, _ in lines)
-    assert Head(lines, http10=False).has_any(asked) is found
+@example([(b"a", b"")] * 100, frozenset((b"a",)))
+def test_a_head_answers_as_a_list_of_its_fields_would(lines, asked):
+    head, names = Head(fields_of(lines), http10=False), Names(asked)
+    plain = [(name.lower(), value) for name, value in lines]
+    found = [name for name, _ in plain]
+
+    assert head.headers == plain
+    assert head.has_any(names) is any(name in asked for name in found)
+    assert head.lines(names) == b"".join(
+        [name + b": " + value + b"\r\n" for name, value in plain if name in asked]
+    )
+    again = [name for i, name in enumerate(found) if name in asked and name in found[:i]]
+    assert head.repeated(names) == (again[0] if again else None)
+    for name in asked:
+        values = [value for other, value in plain if other == name]
+        assert head.has(name) is bool(values)
+        assert head.get(name) == (values[0] if values else b"")
+        assert head.members(name) == set(values or [b""])
+
+
+def test_a_field_that_is_replaced_is_the_only_one_of_its_name():
+    head = Head(fields_of([(b"Host", b"a"), (b"x", b"y"), (b"host", b"b")]), http10=False)
+    head.replace(b"host", b"c")
+    assert head.headers == [(b"x", b"y"), (b"host", b"c")]
+
+
+def test_a_head_that_forgets_has_no_fields():
+    head = Head(fields_of([(b"authorization", b"secret")]), http10=False)
+    head.forget()
+    assert head.headers == []
+    assert not head.has(b"authorization")
+
+
+def test_names_are_bytes():
+    with pytest.raises(TypeError):
+        Names(["host"])

@@ -10,6 +10,7 @@ from gateway.provider import MAX_RETRY_AFTER, QUEUE_WAIT, Provider, passed_back,
 from gateway.resolver import Resolver
 from gateway.settings import Upstream
 from gateway.units import Secret, Url
+from tests.asking import fields_of
 from tests.fakes import FakeLoop
 
 
@@ -27,11 +28,11 @@ def provider(
 
 
 def asked(*fields):
-    return RequestHead("POST", "/x", "", list(fields), http10=False)
+    return RequestHead("POST", "/x", "", fields_of(fields), http10=False)
 
 
 def answered(*fields, status=200):
-    return ResponseHead(status, list(fields), http10=False)
+    return ResponseHead(status, fields_of(fields), http10=False)
 
 
 def sent(raw):

@@ -25,6 +25,7 @@ from gateway._sseparse import (
     Count,
     Entries,
     EventParser,
+    Fields,
     Histogram,
     chunk,
     deltas,
@@ -728,7 +729,8 @@ ARGUMENTS = {
     "wake": print, "put": print, "head": b"", "chunked": True, "parser": EventParser(UNTIL_CLOSE),
     "log": Entries(), "readers": [], "room": 1, "clock": print, "attend": print, "pump": print,
     "lost": print, "style": 0, "epoch": b"abcdefgh",
-    "before": b"", "after": b"", "left": b"", "right": b"", "headers": [], "http10": False,
+    "before": b"", "after": b"", "left": b"", "right": b"",
+    "fields": Fields(), "http10": False, "names": (b"host",),
     "method": "", "path": "", "query": "", "status": 200, "seconds": 1.0,
 }  # fmt: skip
 
