@@ -103,7 +103,7 @@ cdef class Entries:
 cdef class Outlet:
     """The body of one streamed answer: each piece is framed, and put in one write.
 
-    `put` takes bytes for the client.  The first piece is preceded by `head`.  `cursor` is
+    `put` takes bytes for the client, at best it is a Writer.  The first piece is preceded by `head`.  `cursor` is
     the last entry written; it is kept by whoever writes.  A Tap writes entries in `style`
     (see `Batch.framed`; `epoch` is that of the log); all others write what is in it already.
     """
@@ -166,7 +166,10 @@ cdef class Outlet:
         self.sent += size
         if self._head is not None:
             piece, self._head = self._head + piece, None
-        self._put(piece)
+        if isinstance(self._put, Writer):
+            (<Writer>self._put)._put(piece)
+        else:
+            self._put(piece)
         return 0
 
     cdef int _offer(self, Batch batch) except -1:

@@ -85,6 +85,7 @@ include "_events.pxi"     # the HTML standard: events, in batches
 include "_json.pxi"       # RFC 8259: whether a text is JSON
 include "_websocket.pxi"  # RFC 6455: frames to clients
 include "_frames.pxi"     # the ways a reader may want its entries
+include "_writer.pxi"     # a client's socket
 include "_readers.pxi"    # a log, and the ways from an upstream to whoever reads it
 include "_texts.pxi"      # what the JSON in an event says
 include "_moulds.pxi"     # events that differ only by a text, in another dialect

@@ -16,11 +16,11 @@ upstream at once.
 import asyncio
 import contextlib
 import re
-from collections.abc import Callable
 from enum import Enum
 from math import inf
 from typing import cast
 
+from gateway._sseparse import Writer
 from gateway.alarm import Alarm
 from gateway.bodies import Arriving
 from gateway.errors import (
@@ -81,7 +81,7 @@ class HttpConnection(asyncio.Protocol):
     def __init__(self, host: Host, loop: asyncio.AbstractEventLoop) -> None:
         self.client = ""
         # The transport's own method while there is one: a call less for every event.
-        self.write: Callable[[bytes], object] = _discard
+        self.write = Writer()
         self.date = host.date
         self.keep_alive = True  # another request may follow
         self._host = host
@@ -112,7 +112,7 @@ class HttpConnection(asyncio.Protocol):
         # A cast, since uvloop's transports do not derive from asyncio's.
         self._transport = transport = cast(asyncio.Transport, transport)
         self._valve = Valve(transport)
-        self.write = transport.write
+        self.write.open(transport)
         transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
         peer = transport.get_extra_info("peername")
         self.client = peer[0] if isinstance(peer, tuple) else "unix"
@@ -142,13 +142,14 @@ class HttpConnection(asyncio.Protocol):
             self._refuse(MalformedRequest("the request ended before it was complete"))
         # A half-closed client cannot be told from one that left (faults row 26).
         self._gone()
+        self.write.close()
         # The transport closes when all is sent: somebody must cut a client that reads nothing.
         self._enter(LINGER, LINGER_TIMEOUT)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._phase = CLOSED
         self._transport = None
-        self.write = _discard
+        self.write.close()
         self._host.connections.discard(self)
         self._alarm.cancel()
         self._gone()
@@ -312,11 +313,13 @@ class HttpConnection(asyncio.Protocol):
         """Close once everything written is out."""
         if self._transport is not None:
             self._enter(LINGER, LINGER_TIMEOUT)
+            self.write.close()
             self._transport.close()
 
     def abort(self) -> None:
         """Drop the connection and what is unsent."""
         if self._transport is not None:
+            self.write.close()
             self._transport.abort()
 
     def _read_early(self) -> None:
@@ -383,7 +386,3 @@ class HttpConnection(asyncio.Protocol):
         self._host.stalled()
         self.abort()
         return None
-
-
-def _discard(data: bytes) -> None:
-    """Write to a client that is gone."""

@@ -37,7 +37,7 @@ class ClientTransport(FakeTransport):
         self._limits = (high, low)
 
     def get_extra_info(self, name: str) -> object:
-        return {"peername": self._peer}[name]
+        return {"peername": self._peer, "socket": None}[name]
 
     def set_protocol(self, protocol: asyncio.Protocol) -> None:
         self.protocol = protocol

@@ -139,6 +139,17 @@ def test_words_and_thought_know_no_loop_no_socket_and_no_clock(path):
         assert not IMPURE & {part for name in imports(path) for part in name.split(".")}
 
 
+EXTERN = re.compile(r"^cdef extern from \"<?([\w./]+)", re.M)
+
+
+def test_of_the_compiled_module_only_the_writer_knows_a_socket():
+    found = {path.name: EXTERN.findall(path.read_text()) for path in PACKAGE.glob("*.p[xy][ix]")}
+    assert {name: headers for name, headers in found.items() if headers} == {
+        "_lines.pxi": ["Python.h", "time.h"],  # of that only a calendar
+        "_writer.pxi": ["sys/socket.h"],
+    }
+
+
 def test_no_module_imports_itself_by_way_of_others():
     modules = {module(path) for path in FILES}
     graph = {}

@@ -764,6 +764,7 @@ def test_a_class_is_as_its_stub_says(stub):
         if ast.unparse(node.annotation).startswith("Final"):
             with pytest.raises(AttributeError):
                 setattr(made, field, getattr(made, field))
+    methods.pop("__call__", None)  # of which Cython keeps no signature
     for name, node in methods.items():
         assert list(inspect.signature(getattr(cls, name)).parameters) == parameters(node)
     if "final" in [ast.unparse(decorator) for decorator in stub.decorator_list]:
