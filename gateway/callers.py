@@ -20,8 +20,8 @@ from hmac import compare_digest
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
+from gateway.client_errors import Forbidden, InvalidApiKey, Misdirected
 from gateway.cors import Cors
-from gateway.errors import Forbidden, InvalidApiKey, Misdirected
 from gateway.guard import RequestHead
 from gateway.units import Secret
 

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from gateway.errors import ConfigError, UpstreamUnavailable
+from gateway.errors import ConfigError
 from gateway.resolver import Resolver
 from gateway.upstream import UpstreamConnection
+from gateway.upstream_errors import UpstreamUnavailable
 
 
 # Seconds before the next address is tried beside one that does not answer (RFC 8305 §8).

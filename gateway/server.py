@@ -22,7 +22,7 @@ import uvloop
 from gateway import __version__
 from gateway.admin import Admin
 from gateway.desk import Desk
-from gateway.errors import GatewayError, UpstreamUnavailable
+from gateway.errors import GatewayError
 from gateway.guard import RequestHead
 from gateway.health import HealthCheck
 from gateway.host import OVERLOAD_ANSWERS, Host, Route
@@ -46,6 +46,7 @@ from gateway.sockets import (
 )
 from gateway.systemd import Notifier, inherited_sockets, watchdog_interval
 from gateway.units import Tcp
+from gateway.upstream_errors import UpstreamUnavailable
 
 
 # Seconds for the last bytes to leave after the last answer is written.

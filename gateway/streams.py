@@ -16,15 +16,10 @@ import orjson
 
 from gateway.alarm import Alarm
 from gateway.channel import Channel, Receipt, Retention
+from gateway.client_errors import ClientError, Forbidden, MethodNotAllowed, NotAcceptable
 from gateway.desk import STREAMS, Desk
 from gateway.durable import JSON, Post, Terms, Wish, read_post, read_terms, read_wish
-from gateway.errors import (
-    ClientError,
-    Forbidden,
-    MethodNotAllowed,
-    NotAcceptable,
-    Overloaded,
-)
+from gateway.errors import Overloaded
 from gateway.eventlog import NOW, EventLog
 from gateway.guard import RequestHead
 from gateway.host import MAX_UNWANTED

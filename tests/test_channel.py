@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from gateway import channel as limits
 from gateway.channel import Channel, Receipt, Retention
-from gateway.durable import Claim, Post, Terms
-from gateway.errors import (
+from gateway.client_errors import (
     ClientError,
     Conflict,
     LogClosed,
@@ -20,6 +19,7 @@ from gateway.errors import (
     SequenceGap,
     StaleEpoch,
 )
+from gateway.durable import Claim, Post, Terms
 from gateway.eventlog import State
 
 

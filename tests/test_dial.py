@@ -11,9 +11,10 @@ import pytest
 import uvloop
 
 from gateway.dial import Dialer, tls_context
-from gateway.errors import ConfigError, UpstreamUnavailable
+from gateway.errors import ConfigError
 from gateway.mock import MockProvider
 from gateway.resolver import Resolver
+from gateway.upstream_errors import UpstreamUnavailable
 from tests.authority import VALID, Authority
 from tests.fakes import FakeTransport
 from tests.scenes import settled, until

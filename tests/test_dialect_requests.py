@@ -23,11 +23,12 @@ from gateway.chat import (
     ToolUse,
     Usage,
 )
+from gateway.client_errors import ClientError
 from gateway.dialects.anthropic_requests import MAX_TOKENS
 from gateway.dialects.calls import MAX_SHOWN, Call, Heading, encode, shown
 from gateway.dialects.known import CLIENTS, UPSTREAMS
 from gateway.dialects.translation import read_answer, translate_request
-from gateway.errors import ClientError, UpstreamError, UpstreamProtocolError, UpstreamRefused
+from gateway.upstream_errors import UpstreamError, UpstreamProtocolError, UpstreamRefused
 
 
 PAIRS = pytest.mark.parametrize(

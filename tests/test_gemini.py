@@ -19,6 +19,7 @@ from gateway.chat import (
     ToolUse,
     Usage,
 )
+from gateway.client_errors import ClientError
 from gateway.dialects.calls import MAX_CALLS, Call, encode
 from gateway.dialects.gemini import UPSTREAM
 from gateway.dialects.gemini_calls import MAX_HELD
@@ -26,7 +27,7 @@ from gateway.dialects.gemini_events import Reader
 from gateway.dialects.gemini_turns import UNPROVEN
 from gateway.dialects.known import CLIENTS
 from gateway.dialects.translation import read_answer, translate_request
-from gateway.errors import ClientError, UpstreamError, UpstreamProtocolError, UpstreamRefused
+from gateway.upstream_errors import UpstreamError, UpstreamProtocolError, UpstreamRefused
 from tests.test_dialect_requests import HEADING, MANY, REQUESTS, SCHEMA, TEXT, continued
 from tests.test_translation import translation_of
 

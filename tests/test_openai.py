@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from gateway._sseparse import read_usage
 from gateway.chat import Usage
+from gateway.client_errors import ClientError
 from gateway.dialects import openai
 from gateway.dialects.calls import LARGE, MAX_DEPTH, look_at
 from gateway.dialects.openai import read_call, status_of, upstream_body
-from gateway.errors import ClientError, UpstreamProtocolError, UpstreamTimeout
+from gateway.upstream_errors import UpstreamProtocolError, UpstreamTimeout
 
 
 def body(**fields):

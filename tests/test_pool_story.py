@@ -6,7 +6,7 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.errors import UpstreamUnavailable
+from gateway.upstream_errors import UpstreamUnavailable
 from tests.scenes import PoolScene, settled
 
 

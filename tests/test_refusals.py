@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import UpstreamAnswer, UpstreamRefused
 from gateway.refusals import Ground, ground
 from gateway.retry import blames, judge
+from gateway.upstream_errors import UpstreamAnswer, UpstreamRefused
 from tests.scripted import Scripted
 from tests.stand import Stand, chat, pair
 

@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from gateway.errors import UpstreamUnavailable
 from gateway.resolver import FRESH, Resolver, is_literal, system_lookup
+from gateway.upstream_errors import UpstreamUnavailable
 from tests.scenes import settled, until
 
 

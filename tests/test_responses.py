@@ -15,8 +15,8 @@ from gateway.chat import Stop
 from gateway.dialects.calls import Heading
 from gateway.dialects.known import UPSTREAMS
 from gateway.dialects.responses_endings import cancelled_events, error_event
-from gateway.errors import StreamInterrupted
 from gateway.mock import Options
+from gateway.upstream_errors import StreamInterrupted
 from tests.fakes import until, wind_by_hand
 from tests.scripted import CHUNKED, LAST, Scripted, chunk
 from tests.stand import Answer, Stand, chat

@@ -5,7 +5,7 @@ import re
 import orjson
 import pytest
 
-from gateway.errors import SHOWN_NAME
+from gateway.client_errors import SHOWN_NAME
 from gateway.host import MAX_UNWANTED
 from gateway.routes import MAX_BODY
 from gateway.series import ROUTES

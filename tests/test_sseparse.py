@@ -32,7 +32,8 @@ from gateway._sseparse import (
     mended,
 )
 from gateway.chat import Delta, Fault, Start, Stop, ToolCall, Usage
-from gateway.errors import BadChunk, BodyTooLong, EventTooLong, UpstreamProtocolError
+from gateway.errors import BadChunk, BodyTooLong
+from gateway.upstream_errors import EventTooLong, UpstreamProtocolError
 
 
 HERE = Path(__file__).parent

@@ -14,7 +14,7 @@ from gateway.dialects.calls import MAX_CALLS, Heading
 from gateway.dialects.known import CLIENTS, UPSTREAMS
 from gateway.dialects.responses_writer import ITEM_COST, MAX_SAID
 from gateway.dialects.translation import Translation
-from gateway.errors import UpstreamProtocolError
+from gateway.upstream_errors import UpstreamProtocolError
 from tests.stories import CASES, as_read_in, case, check_order, put_together, read
 
 

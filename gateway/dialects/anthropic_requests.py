@@ -19,8 +19,8 @@ from gateway.chat import (
     ToolResult,
     ToolUse,
 )
+from gateway.client_errors import ClientError
 from gateway.dialects.calls import Written, arguments, shaped, unexpressed
-from gateway.errors import ClientError
 
 
 # Tokens of an answer whose client sets no bound, which this dialect requires: what the

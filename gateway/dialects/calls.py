@@ -12,12 +12,8 @@ import orjson
 
 from gateway._sseparse import depth, model_and_stream
 from gateway.chat import Fault, ToolUse
-from gateway.errors import (
-    ClientError,
-    StreamInterrupted,
-    UpstreamProtocolError,
-    UpstreamRefused,
-)
+from gateway.client_errors import ClientError
+from gateway.upstream_errors import StreamInterrupted, UpstreamProtocolError, UpstreamRefused
 
 
 # Nesting of a request's JSON; tool schemas reach 20 (design §8).

@@ -21,9 +21,9 @@ from gateway.chat import (
     ToolResult,
     ToolUse,
 )
+from gateway.client_errors import ClientError
 from gateway.dialects.calls import shaped, unexpressed
 from gateway.dialects.openai_legacy import modern
-from gateway.errors import ClientError
 
 
 # The wire: only what has a word in `chat`, and what must be looked at.

@@ -17,10 +17,10 @@ from gateway.chat import (
     ToolResult,
     ToolUse,
 )
+from gateway.client_errors import ClientError
 from gateway.dialects.calls import shaped, unexpressed
 from gateway.dialects.openai_requests import CHOICES, merged, read_image
 from gateway.dialects.responses_answers import read_thought
-from gateway.errors import ClientError
 
 
 # The wire: only what has a word in `chat`, and what must be looked at.
