@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl
 from gateway.client_errors import Forbidden, InvalidApiKey, Misdirected
 from gateway.cors import Cors
 from gateway.guard import RequestHead
-from gateway.units import Secret
+from gateway.literals import Secret
 
 
 TICKET_PROTOCOL: Final = b"ticket."

@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from gateway._sseparse import Names
+from gateway.addresses import Url
 from gateway.breaker import Breaker
 from gateway.delay import Delay
 from gateway.dial import Dialer, tls_context
@@ -26,7 +27,6 @@ from gateway.reply import field
 from gateway.resolver import Resolver
 from gateway.retry import Budget
 from gateway.settings import Upstream
-from gateway.units import Url
 
 
 TO_CLIENT = Names({

@@ -20,6 +20,7 @@ from functools import partial
 import uvloop
 
 from gateway import __version__
+from gateway.addresses import Tcp
 from gateway.admin import Admin
 from gateway.desk import Desk
 from gateway.errors import GatewayError
@@ -45,7 +46,6 @@ from gateway.sockets import (
     shown,
 )
 from gateway.systemd import Notifier, inherited_sockets, watchdog_interval
-from gateway.units import Tcp
 from gateway.upstream_errors import UpstreamUnavailable
 
 

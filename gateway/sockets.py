@@ -8,9 +8,9 @@ import socket
 import stat
 from collections.abc import Mapping
 
+from gateway.addresses import Address, Systemd, Tcp, Unix, is_loopback
 from gateway.errors import BindError, ConfigError
 from gateway.settings import OPEN_TO_OTHERS
-from gateway.units import Address, Systemd, Tcp, Unix, is_loopback
 
 
 # Connections the kernel holds while we are busy; it caps this at its own somaxconn.

@@ -24,12 +24,12 @@ from gateway.eventlog import NOW, EventLog
 from gateway.guard import RequestHead
 from gateway.host import MAX_UNWANTED
 from gateway.hub import Live
+from gateway.literals import Segment
 from gateway.names import GENERATION
 from gateway.reply import field
 from gateway.settings import Channel as Settings
 from gateway.settings import Config
 from gateway.stops import read_json
-from gateway.units import Segment
 from gateway.upgrades import Upgrades
 from gateway.views.channel_socket import ChannelSocket
 from gateway.views.durable import DurableView

@@ -6,12 +6,12 @@ from types import MappingProxyType
 
 import pytest
 
+from gateway.addresses import Tcp
 from gateway.config import parse
 from gateway.errors import BindError, ConfigError
 from gateway.server import Server, request_ids
 from gateway.sockets import Inherited, open_listener
 from gateway.systemd import Notifier
-from gateway.units import Tcp
 from tests.fakes import until
 from tests.stand import Client, Stand, chat, serving
 
