@@ -144,7 +144,7 @@ class Bench:
 
         upstream.connection_made(FakeTransport(answer_all))  # type: ignore[arg-type]
         pool.idle.append(upstream)
-        self.client = HttpConnection(self.server.public, self.loop)
+        self.client = HttpConnection(self.server.public.host, self.loop)
         self.client.connection_made(FakeTransport(self._answered))  # type: ignore[arg-type]
         self._done = self.loop.create_future()
 

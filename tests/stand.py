@@ -99,9 +99,9 @@ class Stand:
             inherited={},
         )
         await self.server.start()
-        self.url = "http://" + self.server.addresses["public"][0]
+        self.url = "http://" + self.server.public.addresses[0]
         self.port = int(self.url.rpartition(":")[2])
-        self.admin_url = "http://" + self.server.addresses["admin"][0]
+        self.admin_url = "http://" + self.server.admin.addresses[0]
         return self
 
     async def __aexit__(
@@ -118,7 +118,7 @@ class Stand:
         await asyncio.sleep(0)
         self.server.close()  # for a client that was let in just before it, and has come only now
         await self.mock.close()
-        await self.server.public.connections.empty()
+        await self.server.public.host.connections.empty()
         self._log.close()
         os.close(self._write_fd)
         self.log_lines = read_lines(self._read_fd)

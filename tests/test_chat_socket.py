@@ -219,7 +219,7 @@ async def test_a_client_that_does_not_read_holds_up_its_chats_and_loses_nothing(
             frames = []
             while sum(frame["type"] == "done" for frame in frames) < 2:
                 frames.append(await hear(client))
-        await stand.server.public.connections.empty()
+        await stand.server.public.host.connections.empty()
 
     assert lagging == 2
     for id in ("a", "b"):

@@ -39,7 +39,7 @@ async def left_after_one_event(stand: Stand, headers: dict[str, str]) -> tuple[b
     _, fields = await client.head()
     first = await client.chunk()
     await client.close()
-    await stand.server.public.connections.empty()
+    await stand.server.public.host.connections.empty()
     return first, fields["location"]
 
 
@@ -411,7 +411,7 @@ async def test_an_event_source_that_lost_its_connection_goes_on_with_its_generat
         while b"event: chunk" not in seen:
             seen += await client.chunk()
         await client.close()
-        await stand.server.public.connections.empty()
+        await stand.server.public.host.connections.empty()
         assert stand.mock.open_streams == 1
         back = await stand.open()
         back.send("GET", asked(**SLOW), None, {"last-event-id": last_id(seen)})
@@ -538,7 +538,7 @@ async def test_a_page_that_is_cut_before_the_first_token_asks_for_nothing_new():
         await client.head()
         start = blocks(await client.chunk())[0]
         await client.close()
-        await stand.server.public.connections.empty()
+        await stand.server.public.host.connections.empty()
         go.set()
         back = await stand.open()
         answer = await back.ask("GET", asked(), last_event_id=start["id"])

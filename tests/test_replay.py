@@ -124,7 +124,7 @@ async def test_a_replay_can_be_left_and_come_back_to():
         client, _ = await scene.again(headgate_resume="true")
         block = (await client.chunk()).decode()
         await client.close()
-        await until(lambda: not scene.stand.server.public.connections)
+        await until(lambda: not scene.stand.server.public.host.connections)
         scene.loop.wind(GAPS[1])
         seen = block.removeprefix("id: ").partition("\n")[0]
         client, _ = await scene.again(headgate_resume="true", last_event_id=seen)

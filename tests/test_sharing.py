@@ -171,7 +171,7 @@ async def test_who_asked_first_may_leave_and_the_others_have_their_answer(stream
     ):
         first, *others = await crowd(stand, chat(stream=stream), 3)
         await first.close()
-        await until(lambda: len(stand.server.public.connections) == 2)
+        await until(lambda: len(stand.server.public.host.connections) == 2)
         go_on.set()
         found = await answers(others)
         metrics = await stand.metrics()
@@ -191,7 +191,7 @@ async def test_the_last_who_leaves_ends_what_is_under_way(stream):
         for number, client in enumerate(clients):
             assert not open_streams.cancelled
             await client.close()
-            await until(lambda left=2 - number: len(stand.server.public.connections) == left)
+            await until(lambda left=2 - number: len(stand.server.public.host.connections) == left)
         await stand.mock.until(lambda: open_streams.cancelled)
         again = await stand.open()
         again.send("POST", CHAT, chat(stream=stream, **SLOW))
@@ -217,7 +217,7 @@ async def test_who_may_come_back_is_waited_for_whoever_began():
             await client.head()
             await client.chunk()
             await client.close()
-        await until(lambda: not stand.server.public.connections)
+        await until(lambda: not stand.server.public.host.connections)
         loop.wind(59)
         going = stand.mock.open_streams
         loop.wind(1)
@@ -235,7 +235,7 @@ async def test_a_log_goes_on_to_its_end_once_somebody_reads_it_elsewhere():
         _, fields = await first.head()
         await first.chunk()
         await first.close()
-        await until(lambda: not stand.server.public.connections)
+        await until(lambda: not stand.server.public.host.connections)
         (later,) = await asked(stand, chat(**SLOW), prefer="respond-async")
         loop.wind(100)
         going = stand.mock.open_streams
@@ -487,7 +487,7 @@ async def test_a_response_is_found_by_its_id_though_who_asked_first_has_left():
     ):
         first, second = await crowd(stand, body, 2, "/v1/responses")
         await first.close()
-        await until(lambda: len(stand.server.public.connections) == 1)
+        await until(lambda: len(stand.server.public.host.connections) == 1)
         go_on.set()
         answer = await second.answer()
         logs = len(stand.server.desk.hub)

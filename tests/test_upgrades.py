@@ -31,7 +31,7 @@ BOB = {"authorization": "Bearer sk-bob-0123456789abc"}
 @asynccontextmanager
 async def opened(stand: Stand, path: str, **settings: object) -> AsyncIterator[ClientConnection]:
     """A WebSocket that must be gone from the gateway at the end."""
-    connections = stand.server.public.connections
+    connections = stand.server.public.host.connections
     others = set(connections)
     async with connect(stand.url.replace("http", "ws") + path, **settings) as client:
         mine = set(connections) - others
