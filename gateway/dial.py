@@ -136,7 +136,11 @@ class Dialer:
             async with asyncio.timeout_at(deadline):
                 _, connection = await self._loop.create_connection(factory, address, self._port)
             return connection
-        sock = await self._reach(address, deadline)
+        return await self._shake_hands(factory, await self._reach(address, deadline))
+
+    async def _shake_hands(
+        self, factory: Callable[[], UpstreamConnection], sock: socket.socket
+    ) -> UpstreamConnection:
         try:
             async with asyncio.timeout(self._tls_timeout):
                 _, connection = await self._loop.create_connection(
