@@ -8,76 +8,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.chat import (
-    Answer,
-    ChatRequest,
-    Choice,
-    Image,
-    Message,
-    Refusal,
-    Stop,
-    Text,
-    Thinking,
-    Tool,
-    ToolResult,
-    ToolUse,
-    Usage,
-)
+from gateway.chat import Answer, ChatRequest, Refusal, Stop, Text, ToolUse, Usage
 from gateway.client_errors import ClientError
 from gateway.dialects.calls import encode
 from gateway.dialects.known import CLIENTS, UPSTREAMS
 from gateway.upstream_errors import UpstreamError, UpstreamProtocolError, UpstreamRefused
-from tests.dialect_requests import EACH, HEADING, PAIRS, USER, answered, translated, untimed
+from tests.dialect_requests import (
+    ARGUMENTS,
+    EACH,
+    HEADING,
+    NAME,
+    PAIRS,
+    REQUESTS,
+    TEXT,
+    THOUGHT,
+    USER,
+    answered,
+    continued,
+    translated,
+    untimed,
+)
 
 
 # Any request.
-
-TEXT = st.text(min_size=1, max_size=8)
-NAME = st.sampled_from(["f", "get_weather"])
-OBJECT = st.dictionaries(TEXT, TEXT | st.integers(0, 9) | st.none(), max_size=3)
-ARGUMENTS = OBJECT.map(lambda value: orjson.dumps(value).decode())
-PICTURE = st.builds(Image, url=st.just("https://a.example/b.png")) | st.builds(
-    Image, media=st.just("image/png"), data=st.just("AAAA")
-)
-THOUGHT = st.builds(Thinking, TEXT, TEXT) | st.builds(Thinking, redacted=TEXT)
-RESULT = st.builds(ToolResult, TEXT, st.lists(TEXT.map(Text), max_size=2).map(tuple))
-
-
-def message(role: str, *parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Message]:
-    """A turn whose kinds of parts stand in this order, as both dialects have them."""
-    listed = st.tuples(*[st.lists(part, max_size=2) for part in parts])
-    whole = listed.map(lambda lists: tuple(part for found in lists for part in found))
-    return whole.filter(bool).map(lambda parts: Message(role, parts))  # type: ignore[arg-type]
-
-
-TURN = st.tuples(
-    message("user", RESULT, st.one_of(TEXT.map(Text), PICTURE)),
-    message("assistant", TEXT.map(Text), st.builds(ToolUse, TEXT, NAME, ARGUMENTS)),
-)
-CONVERSATION = st.tuples(
-    st.lists(message("system", TEXT.map(Text)), max_size=1),
-    st.lists(TURN, max_size=2),
-    message("user", RESULT, TEXT.map(Text)),
-).map(lambda parts: (*parts[0], *(turn for pair in parts[1] for turn in pair), parts[2]))
-
-# What both dialects can say, in words of their own.
-REQUESTS = st.builds(
-    ChatRequest,
-    messages=CONVERSATION,
-    stream=st.booleans(),
-    tools=st.lists(st.builds(Tool, NAME, TEXT, OBJECT.filter(bool), st.booleans()), max_size=2).map(
-        tuple
-    ),
-    choice=st.none()
-    | st.sampled_from(["auto", "none", "any"]).map(Choice)
-    | NAME.map(lambda name: Choice("tool", name)),
-    max_tokens=st.integers(1, 9),
-    temperature=st.none() | st.floats(0, 1),
-    top_p=st.none() | st.floats(0, 1),
-    stop=st.lists(TEXT, max_size=2).map(tuple),
-    effort=st.sampled_from(["", "low", "medium", "high", "xhigh"]),
-    user=st.sampled_from(["", "u"]),
-)
 
 
 def sayable(request: ChatRequest, *dialects: str) -> ChatRequest:
@@ -119,18 +72,6 @@ def test_thinking_keeps_its_proof_byte_for_byte(dialect, thoughts):
 
     [_, again, _] = CLIENTS[dialect].read_request(continued(dialect, said)).messages
     assert again.parts == answer.parts
-
-
-def continued(dialect: str, said: dict[str, Any]) -> dict[str, Any]:
-    """Return the request of a client that sends back an answer as it came."""
-    if dialect == "responses":
-        return {"input": [USER, *said["output"], USER]}
-    message = said["choices"][0]["message"] if dialect == "openai" else said
-    turn = {"role": "assistant", "content": message["content"]}
-    if dialect == "openai":
-        more = ("reasoning_content", "reasoning_details", "tool_calls")
-        turn |= {key: message[key] for key in more if key in message}
-    return {"messages": [USER, turn, USER]}
 
 
 WORDS = st.sampled_from([

@@ -9,7 +9,7 @@ from gateway.client_errors import ClientError
 from gateway.dialects.calls import MAX_SHOWN, Heading, shown
 from gateway.dialects.known import CLIENTS
 from gateway.upstream_errors import UpstreamProtocolError
-from tests.dialect_requests import FUNCTION, IMAGES, TOOL, USER, to_anthropic, translated
+from tests.dialect_requests import FUNCTION, IMAGES, MANY, TOOL, USER, to_anthropic, translated
 
 
 # What cannot be said, and the parameter that is named.
@@ -132,10 +132,6 @@ def test_names_that_are_shown_can_forge_nothing():
 
 
 # Functions, as tools were called before.
-
-
-# Work that grows with the square of what is sent is of minutes here, in which nobody is served.
-MANY = 100_000
 
 
 @pytest.mark.parametrize(("ours", "member"), [("openai", "messages"), ("responses", "input")])

@@ -8,17 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from gateway.chat import (
-    ChatRequest,
-    Event,
-    Message,
-    Stop,
-    Text,
-    Thinking,
-    ToolCall,
-    ToolUse,
-    Usage,
-)
+from gateway.chat import ChatRequest, Event, Message, Stop, Text, Thinking, ToolCall, ToolUse, Usage
 from gateway.client_errors import ClientError
 from gateway.dialects.calls import MAX_CALLS, Call, encode
 from gateway.dialects.gemini import UPSTREAM
@@ -28,8 +18,8 @@ from gateway.dialects.gemini_turns import UNPROVEN
 from gateway.dialects.known import CLIENTS
 from gateway.dialects.translation import read_answer, translate_request
 from gateway.upstream_errors import UpstreamError, UpstreamProtocolError, UpstreamRefused
-from tests.test_dialect_requests import HEADING, MANY, REQUESTS, SCHEMA, TEXT, continued
-from tests.test_translation import translation_of
+from tests.dialect_requests import HEADING, MANY, REQUESTS, SCHEMA, TEXT, continued
+from tests.translations import translation_of
 
 
 OLD, NEW = "gemini-2.5-flash", "gemini-3-pro-preview"
