@@ -4,7 +4,6 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from gateway.chat import (
@@ -30,7 +29,6 @@ PAIRS = pytest.mark.parametrize(
 EACH = pytest.mark.parametrize("dialect", CLIENTS)
 HEADING = Heading("id-1", "m", 1_700_000_000)
 USER = {"role": "user", "content": "hi"}
-untimed = settings(deadline=None)
 
 
 def translated(ours: str, theirs: str, **body: Any) -> tuple[dict[str, Any], set[str]]:

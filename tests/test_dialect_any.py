@@ -26,7 +26,6 @@ from tests.dialect_requests import (
     answered,
     continued,
     translated,
-    untimed,
 )
 
 
@@ -39,7 +38,6 @@ def sayable(request: ChatRequest, *dialects: str) -> ChatRequest:
 
 
 @EACH
-@untimed
 @given(request=REQUESTS)
 def test_a_request_that_is_written_is_read_as_it_was_meant(dialect, request):
     request = sayable(request, dialect)
@@ -50,7 +48,6 @@ def test_a_request_that_is_written_is_read_as_it_was_meant(dialect, request):
 
 
 @PAIRS
-@untimed
 @given(request=REQUESTS)
 def test_a_request_goes_there_and_back(dialect, theirs, request):
     request = sayable(request, dialect, theirs)
@@ -63,7 +60,6 @@ def test_a_request_goes_there_and_back(dialect, theirs, request):
 
 
 @EACH
-@untimed
 @given(thoughts=st.lists(THOUGHT, min_size=1, max_size=3))
 def test_thinking_keeps_its_proof_byte_for_byte(dialect, thoughts):
     answer = Answer("resp_1", "m", (*thoughts, Text("so")), Stop(0, "stop"), Usage(1, 1))
@@ -90,7 +86,6 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 
 
 @PAIRS
-@untimed
 @given(body=st.dictionaries(WORDS, JSON, max_size=6))
 def test_whatever_a_client_says_the_only_error_is_that_it_said_it(dialect, theirs, body):
     try:
@@ -124,7 +119,6 @@ def told(answer: Answer) -> Answer:
 
 
 @PAIRS
-@untimed
 @given(answer=ANSWERS.map(told))
 def test_an_answer_goes_there_and_back(dialect, theirs, answer):
     said = orjson.dumps(CLIENTS[dialect].write_answer(answer, HEADING))
@@ -137,7 +131,6 @@ def test_an_answer_goes_there_and_back(dialect, theirs, answer):
 
 
 @PAIRS
-@untimed
 @given(body=st.dictionaries(WORDS, JSON, max_size=6))
 def test_whatever_an_upstream_answers_the_only_error_is_its_own(dialect, theirs, body):
     try:

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gateway.chat import ChatRequest, Event, Message, Stop, Text, Thinking, ToolCall, ToolUse, Usage
@@ -26,7 +26,6 @@ OLD, NEW = "gemini-2.5-flash", "gemini-3-pro-preview"
 USER = {"role": "user", "content": "hi"}
 HI = {"role": "user", "parts": [{"text": "hi"}]}
 EACH = pytest.mark.parametrize("ours", CLIENTS)
-untimed = settings(deadline=None)
 
 
 def sent(ours: str, *, model: str = OLD, **body: Any) -> tuple[dict[str, Any], set[str]]:
@@ -280,7 +279,6 @@ def test_where_a_new_model_wants_a_proof_that_there_is_not_it_is_told_so():
 
 
 @EACH
-@untimed
 @given(proofs=st.lists(TEXT, max_size=3), last=TEXT | st.none())
 def test_proofs_come_back_byte_for_byte_whoever_had_them_meanwhile(ours, proofs, last):
     said = [part(f"call_{at}", proof) for at, proof in enumerate(proofs)]
@@ -489,7 +487,6 @@ EVENTS = st.dictionaries(WORDS, JSON, max_size=4) | st.builds(response, PARTS, P
 
 
 @EACH
-@untimed
 @given(events=st.lists(EVENTS, max_size=3))
 def test_whatever_gemini_says_nothing_is_raised(ours, events):
     translation = translation_of("gemini", ours)
@@ -498,14 +495,12 @@ def test_whatever_gemini_says_nothing_is_raised(ours, events):
     assert all(block.endswith(b"\n\n") for block in blocks)
 
 
-@untimed
 @given(body=EVENTS)
 def test_whatever_gemini_answers_the_only_error_is_its_own(body):
     with suppress(UpstreamError):
         assert read_answer(orjson.dumps(body), UPSTREAM).stop.reason
 
 
-@untimed
 @given(request=REQUESTS)
 def test_any_request_is_written_as_json(request):
     with suppress(ClientError):

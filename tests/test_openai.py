@@ -5,7 +5,7 @@ from contextlib import nullcontext
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway._sseparse import read_usage
@@ -121,7 +121,6 @@ def depth(value):
     return 1 + max(map(depth, value), default=0) if isinstance(value, list) else 0
 
 
-@settings(deadline=None)
 @given(JSON, st.integers(0, MAX_DEPTH))
 def test_depth_is_counted_as_one_would_by_hand(value, wrapped):
     for _ in range(wrapped):

@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 from headgate_toml import refusal
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import references
@@ -110,7 +110,6 @@ def test_references_are_listed_without_their_defaults():
     ]
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(text=st.text() | st.from_regex(r"\A[a-z:/.${}-]{0,12}\Z"))
 def test_a_text_is_filled_or_raises_a_config_error_and_nothing_else(text):
     with contextlib.suppress(ConfigError):

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway._sseparse import RESPONSES, UNTIL_CLOSE, EventParser
@@ -113,7 +113,6 @@ def test_a_failure_that_says_nothing_is_one():
 RECORDED = ("text", "tool", "parallel", "reasoning", "refusal", "incomplete")
 
 
-@settings(deadline=None)
 @given(data=st.data())
 def test_however_a_stream_is_cut_it_passes_as_it_is_and_tells_the_same(data):
     raw = case(f"responses-{data.draw(st.sampled_from(RECORDED))}")
@@ -357,7 +356,6 @@ STRANGE = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(st.lists(STRANGE, max_size=8))
 def test_whatever_a_provider_said_a_stream_can_be_ended(said):
     batches = [

@@ -290,7 +290,7 @@ def test_a_recorded_stream_is_told_in_other_dialects_as_it_was_meant(name, ours)
 
 
 @BETWEEN
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_cuts_change_nothing_of_what_is_said(name, ours, data):
     theirs, raw = spoken(name), case(name)

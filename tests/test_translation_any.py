@@ -14,7 +14,7 @@ from gateway.dialects.known import CLIENTS, UPSTREAMS
 from gateway.dialects.responses_writer import ITEM_COST, MAX_SAID
 from gateway.upstream_errors import UpstreamProtocolError
 from tests.stories import as_read_in, check_order, put_together, read
-from tests.translations import EACH, HEADING, PAIRS, parsed, translation_of, untimed, written
+from tests.translations import EACH, HEADING, PAIRS, parsed, translation_of, written
 
 
 # Any stream.
@@ -76,7 +76,6 @@ def calls_in_order(story: dict[str, Any]) -> dict[str, Any]:
 
 
 @EACH
-@untimed
 @given(events=STREAMS)
 def test_what_is_written_is_read_as_it_was_meant(dialect, events):
     blocks = written(dialect, events)
@@ -87,7 +86,6 @@ def test_what_is_written_is_read_as_it_was_meant(dialect, events):
 
 
 @PAIRS
-@untimed
 @given(events=STREAMS)
 def test_there_and_back_keeps_the_meaning(dialect, other, events):
     blocks = written(dialect, events)
@@ -103,7 +101,6 @@ def test_there_and_back_keeps_the_meaning(dialect, other, events):
 
 
 @EACH
-@untimed
 @given(events=STREAMS)
 def test_every_block_is_canonical(dialect, events):
     blocks = written(dialect, events)
@@ -139,7 +136,6 @@ EVENTS = st.dictionaries(WORDS, JSON, max_size=5).flatmap(
 
 
 @PAIRS
-@untimed
 @given(events=st.lists(EVENTS, max_size=5))
 def test_whatever_an_upstream_says_nothing_is_raised_and_the_order_is_kept(dialect, other, events):
     data = b"".join(b"data: %b\n\n" % orjson.dumps(event) for event in events)
@@ -326,7 +322,6 @@ def test_a_fault_ends_a_stream_in_the_shape_of_each_dialect():
     assert orjson.loads(block[6:]) == {"error": error}
 
 
-@untimed
 @given(
     st.dictionaries(st.text('ab"\\{', max_size=3), st.text('"\\{}[]', max_size=4), max_size=4),
     st.lists(st.integers(0, 60), max_size=5),

@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 from headgate_toml import refusal
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import addresses, literals, units
@@ -29,7 +29,6 @@ def test_a_duration_is_read_as_seconds(text, seconds):
 FACTORS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(st.integers(0, 8784), st.sampled_from(list(FACTORS)))
 def test_a_duration_keeps_its_number_and_unit(number, unit):
     seconds = units.duration(f"{number}{unit}")
@@ -91,7 +90,6 @@ READERS = (*units.READERS.values(), *addresses.READERS.values(), *literals.READE
 
 
 @pytest.mark.parametrize("read", READERS)
-@settings(deadline=None)  # a busy machine is no failure
 @given(text=st.text() | st.from_regex(r"\A[\[\]0-9a-z:/.@?#${}-]{0,12}\Z"))
 def test_a_reader_raises_config_errors_and_nothing_else(read, text):
     with contextlib.suppress(ConfigError):

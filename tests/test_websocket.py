@@ -174,7 +174,7 @@ STORY = UPGRADE + b"".join((
 ))  # fmt: skip
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, len(STORY)) | st.integers(0, 900), max_size=12))
 def test_no_cut_changes_the_story(cuts):
     client = SocketClient(session=FakeSession(echoes=True))

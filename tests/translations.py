@@ -1,7 +1,6 @@
 """A stream of one dialect as another has it."""
 
 import pytest
-from hypothesis import settings
 
 from gateway._sseparse import UNTIL_CLOSE, EventParser
 from gateway.chat import Event
@@ -11,7 +10,6 @@ from gateway.dialects.translation import Translation
 
 
 HEADING = Heading("id-1", "m", 1_700_000_000)
-untimed = settings(deadline=None)
 EACH = pytest.mark.parametrize("dialect", CLIENTS)
 
 
