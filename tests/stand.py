@@ -36,6 +36,18 @@ targets = [{{ upstream = "mock" }}]
 retry.attempts = 1
 """
 
+# Two callers, and how each says who it is.
+KEYS = """
+[[keys]]
+key = "sk-alice-0123456789"
+subject = "alice"
+[[keys]]
+key = "sk-bob-0123456789abc"
+subject = "bob"
+"""
+ALICE = {"authorization": "Bearer sk-alice-0123456789"}
+BOB = {"authorization": "Bearer sk-bob-0123456789abc"}
+
 PAIR = """
 [upstreams.backup]
 base_url = "{url}/v1"

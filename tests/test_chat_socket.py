@@ -3,38 +3,15 @@
 import orjson
 import pytest
 import websockets
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 
 from gateway.lane_socket import MAX_ID, MAX_LANES
 from tests.fakes import wind_by_hand
-from tests.stand import Stand, chat, serving
-from tests.test_upgrades import ALICE, BOB, KEYS, LONG, asked, opened
+from tests.sockets import LONG, ask_chat, asked, hear, hear_until, opened, say
+from tests.stand import ALICE, BOB, KEYS, Stand, chat, serving
 
 
 PATH = "/v1/ws/chat"
-
-
-async def say(client: ClientConnection, type: str, **members: object) -> None:
-    await client.send(orjson.dumps({"type": type, **members}).decode())
-
-
-async def ask(client: ClientConnection, id: str | None = "a", **mock: object) -> None:
-    """Ask for a chat; the options are the mock provider's."""
-    body = chat(**mock)
-    del body["stream"]
-    await say(client, "chat", **({} if id is None else {"id": id}), **body)
-
-
-async def hear(client: ClientConnection) -> dict[str, object]:
-    return orjson.loads(await client.recv())
-
-
-async def until(client: ClientConnection, *types: str) -> list[dict[str, object]]:
-    """Frames up to one of these types, that one included."""
-    heard = [await hear(client)]
-    while heard[-1]["type"] not in types:
-        heard.append(await hear(client))
-    return heard
 
 
 def text_of(frames: list[dict[str, object]], id: str | None = "a") -> str:
@@ -55,8 +32,8 @@ def said(text: str) -> list[str]:
 async def test_a_chat_from_start_to_done():
     async with Stand() as stand:
         async with opened(stand, PATH, subprotocols=["headgate.chat.v1"]) as client:
-            await ask(client, tokens=20)
-            frames = await until(client, "done")
+            await ask_chat(client, tokens=20)
+            frames = await hear_until(client, "done")
         metrics = await stand.metrics()
 
     assert client.subprotocol == "headgate.chat.v1"
@@ -77,12 +54,12 @@ async def test_a_chat_from_start_to_done():
 async def test_many_chats_at_once_do_not_mix():
     async with Stand() as stand, opened(stand, PATH) as client:
         for id in ("a", "b", None):
-            await ask(client, id, tokens=30, interval=2, tag=id or "none")
+            await ask_chat(client, id, tokens=30, interval=2, tag=id or "none")
         frames = []
         while sum(frame["type"] == "done" for frame in frames) < 3:
             frames.append(await hear(client))
-        await ask(client, "a", tokens=3)  # an id whose chat has ended is free
-        again = await until(client, "done")
+        await ask_chat(client, "a", tokens=3)  # an id whose chat has ended is free
+        again = await hear_until(client, "done")
 
     order = [frame.get("id") for frame in frames if frame["type"] == "chunk"]
     assert order != sorted(order, key=str)
@@ -94,18 +71,18 @@ async def test_many_chats_at_once_do_not_mix():
 
 async def test_stop_ends_one_chat_at_the_provider_too_and_no_other():
     async with Stand() as stand, opened(stand, PATH) as client:
-        await ask(client, "a", **LONG)
-        await until(client, "chunk")
-        await ask(client, "b", **LONG)
-        await until(client, "chunk")
+        await ask_chat(client, "a", **LONG)
+        await hear_until(client, "chunk")
+        await ask_chat(client, "b", **LONG)
+        await hear_until(client, "chunk")
         await say(client, "stop", id="a")
-        ended = await until(client, "done")
+        ended = await hear_until(client, "done")
         await stand.mock.until(lambda: stand.mock.open_streams == 1)
         await say(client, "stop", id="a")  # it has ended: nothing to say
         await say(client, "ping")
         pong = await hear(client)
         await say(client, "stop", id="b")
-        await until(client, "done")
+        await hear_until(client, "done")
         await stand.mock.until(lambda: stand.mock.open_streams == 0)
 
     assert ended[-1]["id"] == "a"
@@ -117,12 +94,12 @@ async def test_stop_ends_one_chat_at_the_provider_too_and_no_other():
 
 async def test_what_the_provider_refuses_is_an_error_of_that_chat():
     async with Stand() as stand, opened(stand, PATH) as client:
-        await ask(client, "a", fault="429")
-        refused = await until(client, "error", "done")
-        await ask(client, "b", fault="truncate", tokens=5)
-        cut = await until(client, "error", "done")
-        await ask(client, "c", tokens=2)
-        good = await until(client, "error", "done")
+        await ask_chat(client, "a", fault="429")
+        refused = await hear_until(client, "error", "done")
+        await ask_chat(client, "b", fault="truncate", tokens=5)
+        cut = await hear_until(client, "error", "done")
+        await ask_chat(client, "c", tokens=2)
+        good = await hear_until(client, "error", "done")
 
     assert [frame["type"] for frame in refused] == ["start", "error"]
     assert refused[-1]["error"]["code"] == "rate_limit_exceeded"
@@ -138,15 +115,15 @@ async def test_what_the_provider_refuses_is_an_error_of_that_chat():
 async def test_a_chat_is_resumed_on_another_socket():
     async with Stand() as stand:
         async with opened(stand, PATH) as client:
-            await ask(client, tokens=40, interval=3)
-            first = await until(client, "chunk")
+            await ask_chat(client, tokens=40, interval=3)
+            first = await hear_until(client, "chunk")
             client.transport.abort()
         async with opened(stand, PATH) as client:
             place = {"stream": first[0]["stream"], "after": first[-1]["cursor"]}
             await say(client, "resume", id="z", **place)
-            rest = await until(client, "done")
+            rest = await hear_until(client, "done")
             await say(client, "resume", stream="/v1/stream/" + first[0]["stream"])
-            whole = await until(client, "done")
+            whole = await hear_until(client, "done")
         metrics = await stand.metrics()
 
     assert rest[0] == {"type": "start", "id": "z", "stream": first[0]["stream"]} | {
@@ -163,8 +140,8 @@ async def test_a_chat_is_resumed_on_another_socket():
 async def test_a_chat_is_resumed_as_server_sent_events():
     async with Stand() as stand:
         async with opened(stand, PATH) as client:
-            await ask(client, tokens=40, interval=3)
-            first = await until(client, "chunk")
+            await ask_chat(client, tokens=40, interval=3)
+            first = await hear_until(client, "chunk")
         http = await stand.open()
         fields = {"accept": "text/event-stream", "last_event_id": first[-1]["cursor"]}
         answer = await http.ask("GET", "/v1/stream/" + first[0]["stream"], **fields)
@@ -181,8 +158,8 @@ async def test_a_chat_waits_a_minute_for_whoever_lost_it():
         loop = wind_by_hand(stand.server)
         stand.server.desk.hub.loop = loop
         async with opened(stand, PATH) as client:
-            await ask(client, **LONG)
-            await until(client, "chunk")
+            await ask_chat(client, **LONG)
+            await hear_until(client, "chunk")
         loop.wind(59)
         going = stand.mock.open_streams
         loop.wind(1)
@@ -194,11 +171,11 @@ async def test_a_chat_waits_a_minute_for_whoever_lost_it():
 
 async def test_a_cursor_of_another_log_is_told_and_all_is_read():
     async with Stand() as stand, opened(stand, PATH) as client:
-        await ask(client, tokens=3)
-        first = await until(client, "done")
+        await ask_chat(client, tokens=3)
+        first = await hear_until(client, "done")
         lost = "aaaabbbb_0000000000000009"
         await say(client, "resume", id="r", stream=first[0]["stream"], after=lost)
-        again = await until(client, "done")
+        again = await hear_until(client, "done")
 
     assert again[0]["recovered"] is False
     assert text_of(again, "r") == text_of(first)
@@ -212,7 +189,7 @@ async def test_a_client_that_does_not_read_holds_up_its_chats_and_loses_nothing(
         url = stand.url.replace("http", "ws") + PATH
         async with connect(url, max_queue=1) as client:
             for id in ("a", "b"):
-                await ask(client, id, tokens=1500, size=4000)
+                await ask_chat(client, id, tokens=1500, size=4000)
             await stand.mock.until(lambda: stand.mock.tokens_sent == 3000)
             await stand.server.desk.jobs.empty()
             lagging = (await stand.metrics())['headgate_streams_active{transport="websocket"}']
@@ -251,7 +228,7 @@ async def test_a_client_that_does_not_read_holds_up_its_chats_and_loses_nothing(
 async def test_what_cannot_be_done_is_said_and_the_socket_stays(message, id, what):
     async with Stand(more="[channels.events]\n") as stand, opened(stand, PATH) as client:
         await client.send(message)
-        answer = (await until(client, "error", "done"))[-1]
+        answer = (await hear_until(client, "error", "done"))[-1]
         await say(client, "ping")
         pong = await hear(client)
 
@@ -266,8 +243,8 @@ async def test_what_cannot_be_done_is_said_and_the_socket_stays(message, id, wha
 
 async def test_a_cursor_must_make_sense():
     async with Stand() as stand, opened(stand, PATH) as client:
-        await ask(client, tokens=1)
-        first = await until(client, "done")
+        await ask_chat(client, tokens=1)
+        first = await hear_until(client, "done")
         await say(client, "resume", stream=first[0]["stream"], after="nonsense")
         answer = await hear(client)
 
@@ -285,13 +262,13 @@ async def test_binary_closes():
 
 async def test_an_id_belongs_to_one_chat_and_a_socket_has_so_many():
     async with Stand() as stand, opened(stand, PATH) as client:
-        await ask(client, "0", **LONG)
-        await ask(client, "0", tokens=1)
-        taken = (await until(client, "error"))[-1]
+        await ask_chat(client, "0", **LONG)
+        await ask_chat(client, "0", tokens=1)
+        taken = (await hear_until(client, "error"))[-1]
         for n in range(1, MAX_LANES):
-            await ask(client, str(n), **LONG)
-        await ask(client, "more", tokens=1)
-        full = (await until(client, "error"))[-1]
+            await ask_chat(client, str(n), **LONG)
+        await ask_chat(client, "more", tokens=1)
+        full = (await hear_until(client, "error"))[-1]
         for n in range(MAX_LANES):
             await say(client, "stop", id=str(n))
         done = 0
@@ -338,12 +315,12 @@ async def test_a_caller_has_its_own_chats_and_models():
     more = KEYS.replace('subject = "bob"', 'subject = "bob"\nmodels = ["alias"]')
     async with Stand(more=more) as stand:
         async with opened(stand, PATH, additional_headers=ALICE) as client:
-            await ask(client, tokens=2)
-            first = await until(client, "done")
+            await ask_chat(client, tokens=2)
+            first = await hear_until(client, "done")
         async with opened(stand, PATH, additional_headers=BOB) as client:
             await say(client, "resume", stream=first[0]["stream"])
             other = await hear(client)
-            await ask(client, tokens=2)
+            await ask_chat(client, tokens=2)
             model = await hear(client)
         refused, _ = await asked(stand, PATH)
 
@@ -359,8 +336,8 @@ async def test_a_ticket_opens_it_once():
         await http.close()
         path = f"{PATH}?ticket={answer.json['ticket']}"
         async with opened(stand, path) as client:
-            await ask(client, tokens=2)
-            frames = await until(client, "done")
+            await ask_chat(client, tokens=2)
+            frames = await hear_until(client, "done")
         again, _ = await asked(stand, path)
 
     assert said(text_of(frames)) == words(2)
@@ -374,12 +351,12 @@ async def test_a_ticket_opens_it_once():
 async def test_a_drain_lets_chats_end_and_begins_no_more():
     async with Stand(drain="20s") as stand, serving(stand) as run:
         async with opened(stand, PATH) as idle, opened(stand, PATH) as client:
-            await ask(client, "a", tokens=20, interval=5)
-            await until(client, "chunk")
+            await ask_chat(client, "a", tokens=20, interval=5)
+            await hear_until(client, "chunk")
             stand.server.leave()
             with pytest.raises(websockets.ConnectionClosedOK):
                 await idle.recv()
-            await ask(client, "b", tokens=1)
+            await ask_chat(client, "b", tokens=1)
             frames = [orjson.loads(message) async for message in client]
         await run
 
@@ -391,8 +368,8 @@ async def test_a_drain_lets_chats_end_and_begins_no_more():
 async def test_chats_that_a_drain_cannot_wait_for_are_told_so():
     async with Stand(drain="50ms") as stand, serving(stand) as run:
         async with opened(stand, PATH) as client:
-            await ask(client, **LONG)
-            await until(client, "chunk")
+            await ask_chat(client, **LONG)
+            await hear_until(client, "chunk")
             stand.server.leave()
             frames = [orjson.loads(message) async for message in client]
         await run
@@ -409,9 +386,9 @@ ANTHROPIC = 'dialect = "anthropic"'
 async def test_what_is_left_out_for_a_provider_of_another_dialect_stands_in_the_start():
     async with Stand(upstream=ANTHROPIC) as stand, opened(stand, PATH) as client:
         await say(client, "chat", id="a", **chat(tokens=2), seed=1)
-        with_seed = await until(client, "done")
+        with_seed = await hear_until(client, "done")
         await say(client, "chat", id="a", model="m", messages=chat()["messages"])
-        without = await until(client, "done")
+        without = await hear_until(client, "done")
 
     assert with_seed[0]["dropped_params"] == ["mock", "seed"]
     assert "dropped_params" not in without[0]
@@ -421,8 +398,8 @@ async def test_what_a_provider_of_another_dialect_has_no_word_for_begins_no_chat
     async with Stand(upstream=ANTHROPIC) as stand, opened(stand, PATH) as client:
         await say(client, "chat", id="a", **chat(tokens=2), logprobs=True)
         refusal = await hear(client)
-        await ask(client, tokens=2)
-        frames = await until(client, "done")
+        await ask_chat(client, tokens=2)
+        frames = await hear_until(client, "done")
 
     assert refusal["type"] == "error"
     assert refusal["error"]["param"] == "logprobs"

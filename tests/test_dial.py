@@ -16,8 +16,8 @@ from gateway.mock import MockProvider
 from gateway.resolver import Resolver
 from gateway.upstream_errors import UpstreamUnavailable
 from tests.authority import VALID, Authority
-from tests.fakes import FakeTransport
-from tests.scenes import settled, until
+from tests.fakes import FakeTransport, until
+from tests.scenes import settled
 
 
 SECRET_HOST = "provider.internal"

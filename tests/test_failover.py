@@ -10,6 +10,7 @@ from gateway.breaker import LIMIT
 from gateway.retry import RESERVE
 from tests.fakes import until, wind_by_hand
 from tests.scripted import CHUNKED, DONE, FINISH, LAST, TEXT, Scripted, chunk
+from tests.sockets import hear_until
 from tests.stand import Stand, chat, pair
 
 
@@ -221,9 +222,7 @@ async def test_a_chat_over_a_websocket_sees_nothing_of_it(fault):
         connect(f"ws://127.0.0.1:{stand.port}/v1/ws/chat") as client,
     ):
         await client.send('{"type":"chat","model":"pair","messages":[]}')
-        frames = [orjson.loads(await client.recv())]
-        while frames[-1]["type"] not in ("done", "error"):
-            frames.append(orjson.loads(await client.recv()))
+        frames = await hear_until(client, "done", "error")
 
     assert [frame["type"] for frame in frames] == ["start", "chunk", "done"]
     assert (first.requests, second.requests) == (1, 1)

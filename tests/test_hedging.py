@@ -12,6 +12,7 @@ from gateway.mock import MockProvider, Options
 from gateway.retry import RESERVE, SHARE
 from tests.fakes import until, wind_by_hand
 from tests.scripted import CHUNKED, DONE, FINISH, LAST, TEXT, Scripted, chunk
+from tests.sockets import hear_until
 from tests.stand import Stand, chat, pair
 
 
@@ -498,9 +499,7 @@ async def test_a_chat_over_a_websocket_gets_one_answer():
         await client.send('{"type":"chat","model":"pair","messages":[]}')
         await first.asked.wait()
         loop.wind(DELAY)
-        frames = [orjson.loads(await client.recv())]
-        while frames[-1]["type"] not in ("done", "error"):
-            frames.append(orjson.loads(await client.recv()))
+        frames = await hear_until(client, "done", "error")
 
     assert [frame["type"] for frame in frames] == ["start", "chunk", "done"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.authority import Authority
-from tests.scenes import until
+from tests.fakes import until
 from tests.stand import Client, Stand, chat
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from gateway.resolver import FRESH, Resolver, is_literal, system_lookup
 from gateway.upstream_errors import UpstreamUnavailable
-from tests.scenes import settled, until
+from tests.fakes import until
+from tests.scenes import settled
 
 
 class Names:

@@ -6,9 +6,8 @@ import orjson
 import pytest
 
 from tests.scripted import CHUNKED, LAST, Scripted, chunk
-from tests.stand import Answer, Client, Stand
+from tests.stand import ALICE, BOB, KEYS, Answer, Client, Stand
 from tests.stories import case
-from tests.test_upgrades import ALICE, BOB, KEYS
 
 
 RESPONSES = "/v1/responses"

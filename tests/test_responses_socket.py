@@ -12,8 +12,8 @@ from gateway.lane_socket import MAX_ID, MAX_LANES
 from gateway.mock import Options
 from gateway.responses_socket import MAX_WAITING
 from tests.fakes import wind_by_hand
-from tests.stand import Stand, serving
-from tests.test_upgrades import BOB, KEYS, LONG, asked, opened
+from tests.sockets import LONG, asked, hear, hear_until, opened, say
+from tests.stand import BOB, KEYS, Stand, serving
 
 
 PATH = "/v1/responses"
@@ -29,33 +29,17 @@ def stand(upstream: str = "responses", *, mock: Any = None, **settings: Any) -> 
     return Stand(options, upstream=f'dialect = "{upstream}"', **settings)
 
 
-async def say(client: ClientConnection, type: str = "response.create", **members: Any) -> None:
-    await client.send(orjson.dumps({"type": type, **members}).decode())
-
-
 async def ask(
     client: ClientConnection, lane: str | None = None, mock: Any = None, **members: Any
 ) -> None:
     members = {"model": "m", "input": "hello", **({"mock": mock} if mock else {}), **members}
-    await say(client, **({} if lane is None else {"stream_id": lane}), **members)
-
-
-async def hear(client: ClientConnection) -> dict[str, Any]:
-    return orjson.loads(await client.recv())
-
-
-async def until(client: ClientConnection, *types: str) -> list[dict[str, Any]]:
-    """Events up to one of these types, that one included."""
-    heard = [await hear(client)]
-    while heard[-1]["type"] not in types:
-        heard.append(await hear(client))
-    return heard
+    await say(client, "response.create", **({} if lane is None else {"stream_id": lane}), **members)
 
 
 async def answer(client: ClientConnection, *lane: str, **members: Any) -> list[dict[str, Any]]:
     """All events of one response."""
     await ask(client, *lane, **members)
-    return await until(client, *OVER)
+    return await hear_until(client, *OVER)
 
 
 def text_of(events: list[dict[str, Any]], lane: str | None = None) -> str:
@@ -136,7 +120,7 @@ async def test_of_one_lane_one_response_follows_the_other():
             await ask(client, "a", {"tokens": 5, "tag": tag})
         await ask(client, "a", {"fault": "429"})
         await ask(client, "a", {"tokens": 1, "tag": "w"})
-        heard = [await until(client, *OVER) for _ in range(5)]
+        heard = [await hear_until(client, *OVER) for _ in range(5)]
 
     words = [[word[0] for word in text_of(events, "a").split()] for events in heard]
     assert words == [["x"] * 5, ["y"] * 5, ["z"] * 5, [], ["w"]]
@@ -220,7 +204,7 @@ async def test_there_is_a_bound_for_what_runs_and_what_waits():
         assert (error["status"], error["stream_id"]) == (503, "more")
         for _ in range(MAX_WAITING + 1):
             await ask(client, "0")
-        error = (await until(client, "error"))[-1]
+        error = (await hear_until(client, "error"))[-1]
         assert (error["status"], error["stream_id"]) == (503, "0")
 
 
@@ -292,12 +276,12 @@ async def test_a_lane_goes_on_beside_another_that_is_long():
         first = last(await answer(client, "a", input="one"))
         it.mock.defaults = Options(**LONG)
         await ask(client, "b")
-        await until(client, "response.output_text.delta")
+        await hear_until(client, "response.output_text.delta")
         it.mock.defaults = Options(tokens=3)
         await ask(client, "a", input="two", previous_response_id=first)
-        events = await until(client, *OVER)
+        events = await hear_until(client, *OVER)
         while events[-1].get("stream_id") != "a":
-            events = await until(client, *OVER)
+            events = await hear_until(client, *OVER)
 
     assert [text for _, text in told_to(it, "openai")] == ["one", "t0 t1 t2", "two"]
 
@@ -343,7 +327,7 @@ async def test_what_a_lost_socket_asked_for_is_read_over_http():
     async with stand() as it:
         async with opened(it, PATH) as client:
             await ask(client, None, {"tokens": 60, "interval": 2})
-            events = await until(client, "response.output_text.delta")
+            events = await hear_until(client, "response.output_text.delta")
             client.transport.abort()
         id, number = events[0]["response"]["id"], events[-1]["sequence_number"]
         http = await it.open()
@@ -374,7 +358,7 @@ async def test_a_response_on_a_socket_is_stopped_over_http():
         http = await it.open()
         shown = await http.ask("POST", f"{PATH}/{id}/cancel")
         await http.close()
-        events = await until(client, *OVER)
+        events = await hear_until(client, *OVER)
         again = await answer(client, "a")
 
     assert shown.json["status"] == "cancelled"
@@ -396,11 +380,11 @@ async def test_a_socket_that_was_open_too_long_says_so_and_closes_after_its_last
             id = (await hear(client))["response"]["id"]
             loop.wind(19)
             await ask(client, "b")
-            assert (await until(client, *OVER))[-1]["type"] == "response.completed"
+            assert (await hear_until(client, *OVER))[-1]["type"] == "response.completed"
             loop.wind(2)
-            error = (await until(client, "error"))[-1]
+            error = (await hear_until(client, "error"))[-1]
             await ask(client, "b")
-            again = (await until(client, "error"))[-1]
+            again = (await hear_until(client, "error"))[-1]
             http = await it.open()
             await http.ask("POST", f"{PATH}/{id}/cancel")
             await http.close()
@@ -417,7 +401,7 @@ async def test_a_drain_lets_responses_end_and_begins_no_more():
     async with stand(drain="20s") as it, serving(it) as run:
         async with opened(it, PATH) as idle, opened(it, PATH) as client:
             await ask(client, "a", {"tokens": 20, "interval": 5})
-            await until(client, "response.output_text.delta")
+            await hear_until(client, "response.output_text.delta")
             it.server.leave()
             with pytest.raises(websockets.ConnectionClosedOK):
                 await idle.recv()

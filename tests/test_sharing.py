@@ -8,11 +8,10 @@ import orjson
 import pytest
 
 from gateway.series import HIT, MISS
-from tests import test_chat_socket
 from tests.fakes import until, wind_by_hand
 from tests.scripted import CHUNKED, DONE, FINISH, LAST, TEXT, Scripted, chunk
-from tests.stand import Answer, Client, Stand, chat, pair
-from tests.test_upgrades import ALICE, BOB, KEYS, opened
+from tests.sockets import ask_chat, hear_until, opened
+from tests.stand import ALICE, BOB, KEYS, Answer, Client, Stand, chat, pair
 
 
 CHAT = "/v1/chat/completions"
@@ -437,8 +436,8 @@ async def test_chats_of_two_sockets_share_an_answer_and_are_counted_each():
         heard = []
         for _ in range(2):
             async with opened(stand, "/v1/ws/chat") as client:
-                await test_chat_socket.ask(client, tokens=3)
-                heard.append(await test_chat_socket.until(client, "done"))
+                await ask_chat(client, tokens=3)
+                heard.append(await hear_until(client, "done"))
         metrics = await stand.metrics()
 
     assert heard[0] == heard[1]
