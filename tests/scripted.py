@@ -13,12 +13,20 @@ TEXT = b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":n
 FINISH = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
 DONE = b"data: [DONE]\n\n"
 
+# How an answer in one piece begins.
+DOCUMENT = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+
 Step = bytes | asyncio.Event  # say this; wait for that
 
 
 def chunk(data: bytes) -> bytes:
     """Return `data` as one chunk of a chunked body."""
     return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def document(body: bytes, head: bytes = DOCUMENT) -> bytes:
+    """Return an answer whose body is these bytes."""
+    return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
 
 
 class Scripted:

@@ -154,6 +154,19 @@ class Stand:
         client.send("POST", "/v1/chat/completions", chat(**mock), headers)
         return client
 
+    async def answer(
+        self, method: str, path: str, body: object = None, **headers: str
+    ) -> "Answer":
+        """Ask on a connection of its own; `a_b` is the field `a-b`."""
+        client = await self.open()
+        answer = await client.ask(method, path, body, **headers)
+        await client.close()
+        return answer
+
+    async def chat(self, *, stream: bool = True, **mock: object) -> "Answer":
+        """Ask for a chat completion on a connection of its own."""
+        return await self.answer("POST", "/v1/chat/completions", chat(stream=stream, **mock))
+
     async def metrics(self) -> dict[str, float]:
         """Scrape: sample name with labels → value."""
         client = await Client.to(self.admin_url)

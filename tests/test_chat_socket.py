@@ -303,9 +303,7 @@ async def test_who_gets_in(fields, status):
 
 async def test_a_plain_get_is_told_to_upgrade():
     async with Stand() as stand:
-        client = await stand.open()
-        answer = await client.ask("GET", PATH)
-        await client.close()
+        answer = await stand.answer("GET", PATH)
 
     assert answer.status == 426
     assert answer.headers["upgrade"] == "websocket"

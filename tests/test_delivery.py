@@ -77,9 +77,7 @@ async def test_a_slow_client_that_the_end_of_the_process_cuts_has_its_line_befor
 
 async def test_a_web_page_is_not_an_answer():
     async with Stand() as stand:
-        client = await stand.open()
-        answer = await client.chat(stream=False, fault="html")
-        await client.close()
+        answer = await stand.chat(stream=False, fault="html")
 
     assert answer.status == 502
     assert answer.json["error"]["code"] == "upstream_protocol_error"

@@ -9,15 +9,14 @@ from websockets.asyncio.client import connect
 from gateway.breaker import LIMIT
 from gateway.retry import RESERVE
 from tests.fakes import until, wind_by_hand
-from tests.scripted import CHUNKED, DONE, FINISH, LAST, TEXT, Scripted, chunk
+from tests.scripted import CHUNKED, DOCUMENT, DONE, FINISH, LAST, TEXT, Scripted, chunk, document
 from tests.sockets import hear_until
 from tests.stand import Stand, chat, pair
 
 
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 STREAM = CHUNKED + chunk(TEXT) + chunk(FINISH) + chunk(DONE) + LAST
 ANSWER = b'{"choices":[],"usage":{}}'
-WHOLE = HEAD + b"content-length: %d\r\n\r\n%b" % (len(ANSWER), ANSWER)
+WHOLE = document(ANSWER)
 GOOD = {True: STREAM, False: WHOLE}
 
 
@@ -78,7 +77,7 @@ STREAMED = {
     "one by its type": ((CHUNKED, ERROR_NAMED, LAST), False, "inband_error", "status"),
 }
 UNARY = {
-    "half an answer": ((HEAD + b"content-length: 99\r\n\r\n{",), True, "truncated", "cut"),
+    "half an answer": ((DOCUMENT + b"content-length: 99\r\n\r\n{",), True, "truncated", "cut"),
 }
 ROWS = [
     *(((stream, *row), f"{name}-{stream}") for name, row in BEFORE.items() for stream in GOOD),

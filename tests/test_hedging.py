@@ -11,15 +11,14 @@ from gateway.breaker import LIMIT, State
 from gateway.mock import MockProvider, Options
 from gateway.retry import RESERVE, SHARE
 from tests.fakes import until, wind_by_hand
-from tests.scripted import CHUNKED, DONE, FINISH, LAST, TEXT, Scripted, chunk
+from tests.scripted import CHUNKED, DOCUMENT, DONE, FINISH, LAST, TEXT, Scripted, chunk, document
 from tests.sockets import hear_until
 from tests.stand import Stand, chat, pair
 
 
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 STREAM = CHUNKED + chunk(TEXT) + chunk(FINISH) + chunk(DONE) + LAST
 ANSWER = b'{"choices":[],"usage":{}}'
-WHOLE = HEAD + b"content-length: %d\r\n\r\n%b" % (len(ANSWER), ANSWER)
+WHOLE = document(ANSWER)
 GOOD = {True: STREAM, False: WHOLE}
 BUSY = b"HTTP/1.1 503 No\r\ncontent-length: 2\r\n\r\n{}"
 PATH = "/v1/chat/completions"
@@ -85,7 +84,7 @@ SLOW = {
 SLOW_ROWS = [
     *((True, steps) for steps in SLOW.values()),
     (False, (NOTHING,)),
-    (False, (HEAD + b"content-length: 99\r\n\r\n{", NOTHING)),
+    (False, (DOCUMENT + b"content-length: 99\r\n\r\n{", NOTHING)),
 ]
 
 

@@ -31,10 +31,7 @@ def scripted(provider: Scripted, more: str = "") -> Stand:
 
 
 async def asked(it: Stand, path: str = "/v1/messages", **body: Any) -> Answer:
-    client = await it.open()
-    answer = await client.ask("POST", path, {**ASK, **body})
-    await client.close()
-    return answer
+    return await it.answer("POST", path, {**ASK, **body})
 
 
 # What the parser makes of such a stream.

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.series import HIT, MISS
 from tests.fakes import until, wind_by_hand
-from tests.scripted import CHUNKED, DONE, FINISH, LAST, TEXT, Scripted, chunk
+from tests.scripted import CHUNKED, DONE, FINISH, LAST, TEXT, Scripted, chunk, document
 from tests.sockets import ask_chat, hear_until, opened
 from tests.stand import ALICE, BOB, KEYS, Answer, Client, Stand, chat, pair
 
@@ -18,7 +18,7 @@ CHAT = "/v1/chat/completions"
 SHARED = 'coalesce.ttl = "1m"'
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/json; charset=utf-8\r\n"
 BODY = b'{"choices":[],\r\n\r\n "usage":{"prompt_tokens":2,"completion_tokens":3}}'
-WHOLE = HEAD + b"content-length: %d\r\n\r\n%b" % (len(BODY), BODY)
+WHOLE = document(BODY, HEAD)
 FAILURE = b"HTTP/1.1 500 \r\ncontent-length: 0\r\n\r\n"
 SLOW = {"tokens": 5, "interval": 3_600_000}  # a first token, and then none for an hour
 BOTH = pytest.mark.parametrize("stream", [True, False])
@@ -466,9 +466,7 @@ async def test_a_response_is_shared_and_found_by_its_id_whoever_asked_for_it(str
     async with Stand(model=SHARED) as stand:
         found = await asked(stand, body, body, path="/v1/responses")
         id = re.search(rb'"id":"(resp_[a-z0-9_]+)"', found[1].body)
-        client = await stand.open()
-        kept = await client.ask("GET", "/v1/responses/" + id[1].decode())
-        await client.close()
+        kept = await stand.answer("GET", "/v1/responses/" + id[1].decode())
 
     assert found[0].body == found[1].body
     assert outcomes(*found) == [MISS, HIT]

@@ -19,11 +19,9 @@ TAIL = "?live=websocket&offset=-1"
 
 async def begun(stand: Stand, headers: dict[str, str] | None = None, **mock: object) -> str:
     """Start a generation that nobody reads; return the place of its log."""
-    client = await stand.open()
-    answer = await client.ask(
+    answer = await stand.answer(
         "POST", CHAT, chat(**mock), prefer="respond-async", **(headers or {})
     )
-    await client.close()
     return answer.headers["location"]
 
 

@@ -28,9 +28,7 @@ async def published(stand: Stand, body: object, **headers: str) -> None:
 
 
 async def log_of(stand: Stand, **headers: str) -> list[object]:
-    client = await stand.open()
-    answer = await client.ask("GET", "/v1/stream/events", **headers)
-    await client.close()
+    answer = await stand.answer("GET", "/v1/stream/events", **headers)
     return answer.json
 
 
