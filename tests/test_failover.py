@@ -9,25 +9,24 @@ from websockets.asyncio.client import connect
 from gateway.breaker import LIMIT
 from gateway.retry import RESERVE
 from tests.fakes import until, wind_by_hand
-from tests.scripted import CHUNKED, DOCUMENT, DONE, FINISH, LAST, TEXT, Scripted, chunk, document
+from tests.scripted import (
+    ANSWER,
+    CHUNKED,
+    DOCUMENT,
+    DONE,
+    FINISH,
+    GOOD,
+    LAST,
+    NOTHING,
+    TEXT,
+    Scripted,
+    chunk,
+)
 from tests.sockets import hear_until
 from tests.stand import Stand, chat, pair
 
 
-STREAM = CHUNKED + chunk(TEXT) + chunk(FINISH) + chunk(DONE) + LAST
-ANSWER = b'{"choices":[],"usage":{}}'
-WHOLE = document(ANSWER)
-GOOD = {True: STREAM, False: WHOLE}
-
-
-class Never(asyncio.Event):
-    """A step that nothing follows."""
-
-    async def wait(self):
-        await asyncio.get_running_loop().create_future()
-
-
-NOTHING = Never()
+STREAM, WHOLE = GOOD[True], GOOD[False]
 
 
 def refusal(status, *fields, body=b"{}"):
@@ -37,16 +36,9 @@ def refusal(status, *fields, body=b"{}"):
 
 
 def asked(stand, model="pair", *, stream=True, **fields):
-    """Return a coroutine that asks once and closes."""
-
-    async def ask():
-        client = await stand.open()
-        body = chat(model=model, stream=stream)
-        answer = await client.ask("POST", "/v1/chat/completions", body, **fields)
-        await client.close()
-        return answer
-
-    return ask()
+    """Return a coroutine that asks once."""
+    body = chat(model=model, stream=stream)
+    return stand.answer("POST", "/v1/chat/completions", body, **fields)
 
 
 def counted(metrics, name):

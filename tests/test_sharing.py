@@ -8,13 +8,13 @@ import orjson
 import pytest
 
 from gateway.series import HIT, MISS
+from tests.coalescing import CHAT, asked, outcomes
 from tests.fakes import until, wind_by_hand
 from tests.scripted import CHUNKED, DONE, FINISH, LAST, TEXT, Scripted, chunk, document
 from tests.sockets import ask_chat, hear_until, opened
 from tests.stand import ALICE, BOB, KEYS, Answer, Client, Stand, chat, pair
 
 
-CHAT = "/v1/chat/completions"
 SHARED = 'coalesce.ttl = "1m"'
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/json; charset=utf-8\r\n"
 BODY = b'{"choices":[],\r\n\r\n "usage":{"prompt_tokens":2,"completion_tokens":3}}'
@@ -22,18 +22,6 @@ WHOLE = document(BODY, HEAD)
 FAILURE = b"HTTP/1.1 500 \r\ncontent-length: 0\r\n\r\n"
 SLOW = {"tokens": 5, "interval": 3_600_000}  # a first token, and then none for an hour
 BOTH = pytest.mark.parametrize("stream", [True, False])
-
-
-def outcomes(*answers: Answer) -> list[str | None]:
-    return [answer.headers.get("headgate-coalesced") for answer in answers]
-
-
-async def asked(stand: Stand, *bodies: object, path: str = CHAT, **fields: str) -> list[Answer]:
-    """Ask one after the other, and return the answers."""
-    client = await stand.open()
-    answers = [await client.ask("POST", path, body, **fields) for body in bodies]
-    await client.close()
-    return answers
 
 
 async def crowd(stand: Stand, body: object, size: int, path: str = CHAT) -> list[Client]:
