@@ -329,9 +329,7 @@ async def test_a_caller_has_its_own_chats_and_models():
 
 async def test_a_ticket_opens_it_once():
     async with Stand(more=KEYS) as stand:
-        http = await stand.open()
-        answer = await http.ask("POST", "/v1/tickets", {"opens": PATH}, **ALICE)
-        await http.close()
+        answer = await stand.answer("POST", "/v1/tickets", {"opens": PATH}, **ALICE)
         path = f"{PATH}?ticket={answer.json['ticket']}"
         async with opened(stand, path) as client:
             await ask_chat(client, tokens=2)

@@ -330,9 +330,7 @@ async def test_what_a_lost_socket_asked_for_is_read_over_http():
             events = await hear_until(client, "response.output_text.delta")
             client.transport.abort()
         id, number = events[0]["response"]["id"], events[-1]["sequence_number"]
-        http = await it.open()
-        rest = await http.ask("GET", f"{PATH}/{id}?stream=true&starting_after={number}")
-        await http.close()
+        rest = await it.answer("GET", f"{PATH}/{id}?stream=true&starting_after={number}")
 
     assert rest.body.count(b"event: response.output_text.delta") > 50
     assert b"event: response.completed" in rest.body
@@ -344,9 +342,7 @@ async def test_what_is_not_stored_ends_with_its_socket():
             await ask(client, None, LONG, store=False)
             id = (await hear(client))["response"]["id"]
         await it.mock.until(lambda: it.mock.open_streams == 0)
-        http = await it.open()
-        assert (await http.ask("GET", f"{PATH}/{id}")).status == 404
-        await http.close()
+        assert (await it.answer("GET", f"{PATH}/{id}")).status == 404
 
     assert it.mock.requests[0].cancelled
 
@@ -355,9 +351,7 @@ async def test_a_response_on_a_socket_is_stopped_over_http():
     async with stand() as it, opened(it, PATH) as client:
         await ask(client, "a", LONG)
         id = (await hear(client))["response"]["id"]
-        http = await it.open()
-        shown = await http.ask("POST", f"{PATH}/{id}/cancel")
-        await http.close()
+        shown = await it.answer("POST", f"{PATH}/{id}/cancel")
         events = await hear_until(client, *OVER)
         again = await answer(client, "a")
 
@@ -385,9 +379,7 @@ async def test_a_socket_that_was_open_too_long_says_so_and_closes_after_its_last
             error = (await hear_until(client, "error"))[-1]
             await ask(client, "b")
             again = (await hear_until(client, "error"))[-1]
-            http = await it.open()
-            await http.ask("POST", f"{PATH}/{id}/cancel")
-            await http.close()
+            await it.answer("POST", f"{PATH}/{id}/cancel")
             rest = [orjson.loads(message) async for message in client]
 
     assert error["error"]["code"] == "websocket_connection_limit_reached"

@@ -201,9 +201,8 @@ async def test_only_who_may_read_a_log_gets_its_websocket():
 async def test_a_ticket_opens_it_and_is_not_echoed():
     async with Stand(more=KEYS) as stand:
         place = await tail(stand, ALICE, tokens=2)
-        http = await stand.open()
-        answer = await http.ask("POST", "/v1/tickets", {"opens": place.removesuffix(TAIL)}, **ALICE)
-        await http.close()
+        wish = {"opens": place.removesuffix(TAIL)}
+        answer = await stand.answer("POST", "/v1/tickets", wish, **ALICE)
         protocols = ["headgate.v1", f"ticket.{answer.json['ticket']}"]
         async with opened(stand, place, subprotocols=protocols) as client:
             envelopes = await everything(client)
