@@ -12,6 +12,7 @@ from tests.fakes import until
 from tests.stand import Stand, chat
 
 
+CHATS = "/v1/ws/chat"
 LONG = {"tokens": 10_000, "interval": 20}  # minutes of it, and something at once
 
 
@@ -59,3 +60,18 @@ async def hear_until(client: ClientConnection, *types: str) -> list[dict[str, An
     while heard[-1]["type"] not in types:
         heard.append(await hear(client))
     return heard
+
+
+def text_of(frames: list[dict[str, object]], id: str | None = "a") -> str:
+    """Return the content of the chunks of one chat."""
+    return "".join(f["content"] for f in frames if f["type"] == "chunk" and f.get("id") == id)
+
+
+def words(count: int) -> list[str]:
+    """Return the words of the mock provider, so many."""
+    return [f"t{i}" for i in range(count)]
+
+
+def said(text: str) -> list[str]:
+    """Return the words of a text."""
+    return [word.rstrip(".") for word in text.split()]

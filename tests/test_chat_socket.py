@@ -5,25 +5,9 @@ import pytest
 import websockets
 from websockets.asyncio.client import connect
 
-from gateway.lane_socket import MAX_ID, MAX_LANES
 from tests.fakes import wind_by_hand
-from tests.sockets import LONG, ask_chat, asked, hear, hear_until, opened, say
-from tests.stand import ALICE, BOB, KEYS, Stand, chat, serving
-
-
-PATH = "/v1/ws/chat"
-
-
-def text_of(frames: list[dict[str, object]], id: str | None = "a") -> str:
-    return "".join(f["content"] for f in frames if f["type"] == "chunk" and f.get("id") == id)
-
-
-def words(count: int) -> list[str]:
-    return [f"t{i}" for i in range(count)]
-
-
-def said(text: str) -> list[str]:
-    return [word.rstrip(".") for word in text.split()]
+from tests.sockets import CHATS, LONG, ask_chat, hear, hear_until, opened, said, say, text_of, words
+from tests.stand import Stand, chat, serving
 
 
 # Chats.
@@ -31,7 +15,7 @@ def said(text: str) -> list[str]:
 
 async def test_a_chat_from_start_to_done():
     async with Stand() as stand:
-        async with opened(stand, PATH, subprotocols=["headgate.chat.v1"]) as client:
+        async with opened(stand, CHATS, subprotocols=["headgate.chat.v1"]) as client:
             await ask_chat(client, tokens=20)
             frames = await hear_until(client, "done")
         metrics = await stand.metrics()
@@ -43,7 +27,7 @@ async def test_a_chat_from_start_to_done():
     done = frames[-1]
     assert (done["id"], done["finish_reason"]) == ("a", "stop")
     assert done["usage"]["completion_tokens"] == 20
-    chats = [line for line in stand.log_lines if line.get("route") == PATH]
+    chats = [line for line in stand.log_lines if line.get("route") == CHATS]
     assert [line["status"] for line in chats] == [200, 101]
     assert (chats[0]["end"], chats[0]["model"], chats[0]["tokens_out"]) == ("finished", "m", 20)
     assert chats[0]["request_id"] == chats[1]["request_id"] + ".1"
@@ -52,7 +36,7 @@ async def test_a_chat_from_start_to_done():
 
 
 async def test_many_chats_at_once_do_not_mix():
-    async with Stand() as stand, opened(stand, PATH) as client:
+    async with Stand() as stand, opened(stand, CHATS) as client:
         for id in ("a", "b", None):
             await ask_chat(client, id, tokens=30, interval=2, tag=id or "none")
         frames = []
@@ -70,7 +54,7 @@ async def test_many_chats_at_once_do_not_mix():
 
 
 async def test_stop_ends_one_chat_at_the_provider_too_and_no_other():
-    async with Stand() as stand, opened(stand, PATH) as client:
+    async with Stand() as stand, opened(stand, CHATS) as client:
         await ask_chat(client, "a", **LONG)
         await hear_until(client, "chunk")
         await ask_chat(client, "b", **LONG)
@@ -93,7 +77,7 @@ async def test_stop_ends_one_chat_at_the_provider_too_and_no_other():
 
 
 async def test_what_the_provider_refuses_is_an_error_of_that_chat():
-    async with Stand() as stand, opened(stand, PATH) as client:
+    async with Stand() as stand, opened(stand, CHATS) as client:
         await ask_chat(client, "a", fault="429")
         refused = await hear_until(client, "error", "done")
         await ask_chat(client, "b", fault="truncate", tokens=5)
@@ -105,7 +89,7 @@ async def test_what_the_provider_refuses_is_an_error_of_that_chat():
     assert refused[-1]["error"]["code"] == "rate_limit_exceeded"
     assert cut[-1]["error"]["code"] == "stream_interrupted"
     assert good[-1]["type"] == "done"
-    lines = [line for line in stand.log_lines if line.get("route") == PATH]
+    lines = [line for line in stand.log_lines if line.get("route") == CHATS]
     assert [line["status"] for line in lines] == [429, 200, 200, 101]
 
 
@@ -114,11 +98,11 @@ async def test_what_the_provider_refuses_is_an_error_of_that_chat():
 
 async def test_a_chat_is_resumed_on_another_socket():
     async with Stand() as stand:
-        async with opened(stand, PATH) as client:
+        async with opened(stand, CHATS) as client:
             await ask_chat(client, tokens=40, interval=3)
             first = await hear_until(client, "chunk")
             client.transport.abort()
-        async with opened(stand, PATH) as client:
+        async with opened(stand, CHATS) as client:
             place = {"stream": first[0]["stream"], "after": first[-1]["cursor"]}
             await say(client, "resume", id="z", **place)
             rest = await hear_until(client, "done")
@@ -139,7 +123,7 @@ async def test_a_chat_is_resumed_on_another_socket():
 
 async def test_a_chat_is_resumed_as_server_sent_events():
     async with Stand() as stand:
-        async with opened(stand, PATH) as client:
+        async with opened(stand, CHATS) as client:
             await ask_chat(client, tokens=40, interval=3)
             first = await hear_until(client, "chunk")
         http = await stand.open()
@@ -157,7 +141,7 @@ async def test_a_chat_waits_a_minute_for_whoever_lost_it():
     async with Stand() as stand:
         loop = wind_by_hand(stand.server)
         stand.server.desk.hub.loop = loop
-        async with opened(stand, PATH) as client:
+        async with opened(stand, CHATS) as client:
             await ask_chat(client, **LONG)
             await hear_until(client, "chunk")
         loop.wind(59)
@@ -170,7 +154,7 @@ async def test_a_chat_waits_a_minute_for_whoever_lost_it():
 
 
 async def test_a_cursor_of_another_log_is_told_and_all_is_read():
-    async with Stand() as stand, opened(stand, PATH) as client:
+    async with Stand() as stand, opened(stand, CHATS) as client:
         await ask_chat(client, tokens=3)
         first = await hear_until(client, "done")
         lost = "aaaabbbb_0000000000000009"
@@ -186,7 +170,7 @@ async def test_a_cursor_of_another_log_is_told_and_all_is_read():
 
 async def test_a_client_that_does_not_read_holds_up_its_chats_and_loses_nothing():
     async with Stand() as stand:
-        url = stand.url.replace("http", "ws") + PATH
+        url = stand.url.replace("http", "ws") + CHATS
         async with connect(url, max_queue=1) as client:
             for id in ("a", "b"):
                 await ask_chat(client, id, tokens=1500, size=4000)
@@ -203,150 +187,12 @@ async def test_a_client_that_does_not_read_holds_up_its_chats_and_loses_nothing(
         assert said(text_of(frames, id)) == words(1500)
 
 
-# What cannot be done.
-
-
-@pytest.mark.parametrize(
-    ("message", "id", "what"),
-    [
-        ("{", None, "not JSON"),
-        ('{"a":NaN}', None, "not JSON"),
-        ("[" * 100 + "]" * 100, None, "nests deeper"),
-        ('["chat"]', None, "JSON object"),
-        ("{}", None, "type is chat"),
-        ('{"type":"dance","id":"x"}', "x", "type is chat"),
-        ('{"type":"chat","id":7}', None, "an id is a string"),
-        ('{"type":"ping","id":"%s"}' % ("x" * (MAX_ID + 1)), None, "an id is a string"),
-        ('{"type":"chat","id":"x"}', "x", "model"),
-        ('{"type":"chat","id":"x","model":"m","n":2}', "x", "one answer"),
-        ('{"type":"chat","id":"x","model":"m","stream":"y"}', "x", None),
-        ('{"type":"resume","id":"x"}', "x", "a resume has a stream"),
-        ('{"type":"resume","id":"x","stream":"gen_unknown"}', "x", "no such stream"),
-        ('{"type":"resume","id":"x","stream":"events"}', "x", "is no chat completion"),
-    ],
-)
-async def test_what_cannot_be_done_is_said_and_the_socket_stays(message, id, what):
-    async with Stand(more="[channels.events]\n") as stand, opened(stand, PATH) as client:
-        await client.send(message)
-        answer = (await hear_until(client, "error", "done"))[-1]
-        await say(client, "ping")
-        pong = await hear(client)
-
-    if what is None:  # what the route says itself is not the client's to say
-        assert answer["type"] == "done"
-        return
-    assert answer["type"] == "error"
-    assert answer.get("id") == id
-    assert what in answer["error"]["message"]
-    assert pong == {"type": "pong"}
-
-
-async def test_a_cursor_must_make_sense():
-    async with Stand() as stand, opened(stand, PATH) as client:
-        await ask_chat(client, tokens=1)
-        first = await hear_until(client, "done")
-        await say(client, "resume", stream=first[0]["stream"], after="nonsense")
-        answer = await hear(client)
-
-    assert answer["error"]["param"] == "offset"
-
-
-async def test_binary_closes():
-    async with Stand() as stand, opened(stand, PATH) as client:
-        await client.send(b"{}")
-        with pytest.raises(websockets.ConnectionClosedError):
-            await client.recv()
-
-    assert client.close_code == 1007
-
-
-async def test_an_id_belongs_to_one_chat_and_a_socket_has_so_many():
-    async with Stand() as stand, opened(stand, PATH) as client:
-        await ask_chat(client, "0", **LONG)
-        await ask_chat(client, "0", tokens=1)
-        taken = (await hear_until(client, "error"))[-1]
-        for n in range(1, MAX_LANES):
-            await ask_chat(client, str(n), **LONG)
-        await ask_chat(client, "more", tokens=1)
-        full = (await hear_until(client, "error"))[-1]
-        for n in range(MAX_LANES):
-            await say(client, "stop", id=str(n))
-        done = 0
-        while done < MAX_LANES:
-            done += (await hear(client))["type"] == "done"
-
-    assert (taken["id"], taken["error"]["code"]) == ("0", "conflict")
-    assert (full["id"], full["error"]["code"]) == ("more", "overloaded")
-    assert len(stand.mock.requests) <= MAX_LANES
-
-
-# Who may.
-
-
-@pytest.mark.parametrize(
-    ("fields", "status"),
-    [
-        (["Upgrade: h2c"], 426),
-        (["Origin: https://evil.example"], 403),
-        (["Idempotency-Key: k"], 400),
-        (["Sec-WebSocket-Protocol: other.v1"], 101),
-        (["Sec-WebSocket-Protocol: headgate.chat.v1, x"], 101),
-    ],
-)
-async def test_who_gets_in(fields, status):
-    async with Stand() as stand:
-        got, headers = await asked(stand, PATH, *fields)
-
-    assert got == status
-    assert headers.get("sec-websocket-protocol", "headgate.chat.v1") == "headgate.chat.v1"
-
-
-async def test_a_plain_get_is_told_to_upgrade():
-    async with Stand() as stand:
-        answer = await stand.answer("GET", PATH)
-
-    assert answer.status == 426
-    assert answer.headers["upgrade"] == "websocket"
-
-
-async def test_a_caller_has_its_own_chats_and_models():
-    more = KEYS.replace('subject = "bob"', 'subject = "bob"\nmodels = ["alias"]')
-    async with Stand(more=more) as stand:
-        async with opened(stand, PATH, additional_headers=ALICE) as client:
-            await ask_chat(client, tokens=2)
-            first = await hear_until(client, "done")
-        async with opened(stand, PATH, additional_headers=BOB) as client:
-            await say(client, "resume", stream=first[0]["stream"])
-            other = await hear(client)
-            await ask_chat(client, tokens=2)
-            model = await hear(client)
-        refused, _ = await asked(stand, PATH)
-
-    assert other["error"]["code"] == "stream_not_found"
-    assert (model["id"], model["error"]["code"]) == ("a", "model_not_found")
-    assert refused == 401
-
-
-async def test_a_ticket_opens_it_once():
-    async with Stand(more=KEYS) as stand:
-        answer = await stand.answer("POST", "/v1/tickets", {"opens": PATH}, **ALICE)
-        path = f"{PATH}?ticket={answer.json['ticket']}"
-        async with opened(stand, path) as client:
-            await ask_chat(client, tokens=2)
-            frames = await hear_until(client, "done")
-        again, _ = await asked(stand, path)
-
-    assert said(text_of(frames)) == words(2)
-    assert again == 401
-    assert answer.json["ticket"] not in str(stand.log_lines)
-
-
 # The end of the process.
 
 
 async def test_a_drain_lets_chats_end_and_begins_no_more():
     async with Stand(drain="20s") as stand, serving(stand) as run:
-        async with opened(stand, PATH) as idle, opened(stand, PATH) as client:
+        async with opened(stand, CHATS) as idle, opened(stand, CHATS) as client:
             await ask_chat(client, "a", tokens=20, interval=5)
             await hear_until(client, "chunk")
             stand.server.leave()
@@ -363,7 +209,7 @@ async def test_a_drain_lets_chats_end_and_begins_no_more():
 
 async def test_chats_that_a_drain_cannot_wait_for_are_told_so():
     async with Stand(drain="50ms") as stand, serving(stand) as run:
-        async with opened(stand, PATH) as client:
+        async with opened(stand, CHATS) as client:
             await ask_chat(client, **LONG)
             await hear_until(client, "chunk")
             stand.server.leave()
@@ -380,7 +226,7 @@ ANTHROPIC = 'dialect = "anthropic"'
 
 
 async def test_what_is_left_out_for_a_provider_of_another_dialect_stands_in_the_start():
-    async with Stand(upstream=ANTHROPIC) as stand, opened(stand, PATH) as client:
+    async with Stand(upstream=ANTHROPIC) as stand, opened(stand, CHATS) as client:
         await say(client, "chat", id="a", **chat(tokens=2), seed=1)
         with_seed = await hear_until(client, "done")
         await say(client, "chat", id="a", model="m", messages=chat()["messages"])
@@ -391,7 +237,7 @@ async def test_what_is_left_out_for_a_provider_of_another_dialect_stands_in_the_
 
 
 async def test_what_a_provider_of_another_dialect_has_no_word_for_begins_no_chat():
-    async with Stand(upstream=ANTHROPIC) as stand, opened(stand, PATH) as client:
+    async with Stand(upstream=ANTHROPIC) as stand, opened(stand, CHATS) as client:
         await say(client, "chat", id="a", **chat(tokens=2), logprobs=True)
         refusal = await hear(client)
         await ask_chat(client, tokens=2)

@@ -11,7 +11,7 @@ from gateway.series import HIT, MISS
 from tests.coalescing import CHAT, asked, outcomes
 from tests.fakes import until, wind_by_hand
 from tests.scripted import CHUNKED, DONE, FINISH, LAST, TEXT, Scripted, chunk, document
-from tests.sockets import ask_chat, hear_until, opened
+from tests.sockets import CHATS, ask_chat, hear_until, opened
 from tests.stand import ALICE, BOB, KEYS, Answer, Client, Stand, chat, pair
 
 
@@ -423,7 +423,7 @@ async def test_chats_of_two_sockets_share_an_answer_and_are_counted_each():
     async with Stand(model=SHARED) as stand:
         heard = []
         for _ in range(2):
-            async with opened(stand, "/v1/ws/chat") as client:
+            async with opened(stand, CHATS) as client:
                 await ask_chat(client, tokens=3)
                 heard.append(await hear_until(client, "done"))
         metrics = await stand.metrics()
