@@ -119,6 +119,18 @@ class FakeTransport:
     close = abort
 
 
+def connected(loop: asyncio.AbstractEventLoop, answer: list[bytes]) -> UpstreamConnection:
+    """Return a connection to a provider that answers at once, in these parts."""
+    upstream = UpstreamConnection(loop, lambda connection: None)
+
+    def answer_all(wire: bytes) -> None:
+        for part in answer:
+            loop.call_soon(upstream.data_received, part)
+
+    upstream.connection_made(FakeTransport(answer_all))  # type: ignore[arg-type]
+    return upstream
+
+
 class Bench:
     """The real server between a fake client and a fake provider that answers at once."""
 
@@ -135,16 +147,8 @@ class Bench:
             watchdog=None,
             inherited={},
         )
-        pool = self.server.providers["fake"].pool
-        upstream = UpstreamConnection(self.loop, lambda connection: None)
-
-        def answer_all(wire: bytes) -> None:
-            for part in answer:
-                self.loop.call_soon(upstream.data_received, part)
-
-        upstream.connection_made(FakeTransport(answer_all))  # type: ignore[arg-type]
-        pool.idle.append(upstream)
-        self.client = HttpConnection(self.server.public, self.loop)
+        self.server.providers["fake"].pool.idle.append(connected(self.loop, answer))
+        self.client = HttpConnection(self.server.public.host, self.loop)
         self.client.connection_made(FakeTransport(self._answered))  # type: ignore[arg-type]
         self._done = self.loop.create_future()
 

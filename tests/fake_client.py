@@ -4,7 +4,8 @@ import asyncio
 import re
 from collections.abc import Callable
 
-from gateway.errors import GatewayError, Overloaded, RouteNotFound
+from gateway.client_errors import RouteNotFound
+from gateway.errors import GatewayError, Overloaded
 from gateway.guard import RequestHead
 from gateway.host import Host, Request
 from gateway.http1 import HttpConnection

@@ -5,9 +5,10 @@ import socket
 
 import pytest
 
-from gateway.errors import UpstreamUnavailable
 from gateway.resolver import FRESH, Resolver, is_literal, system_lookup
-from tests.scenes import settled, until
+from gateway.upstream_errors import UpstreamUnavailable
+from tests.fakes import until
+from tests.scenes import settled
 
 
 class Names:

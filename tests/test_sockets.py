@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from gateway import sockets
+from gateway.addresses import Systemd, Tcp, Unix
 from gateway.errors import BindError, ConfigError
 from gateway.sockets import (
     ADMIN_CONNECTIONS,
@@ -18,7 +19,6 @@ from gateway.sockets import (
     refuse_others,
     shown,
 )
-from gateway.units import Systemd, Tcp, Unix
 
 
 @pytest.fixture
