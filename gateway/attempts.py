@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
+
 from gateway.balance import NEVER, choose
 from gateway.client_errors import ClientError
 from gateway.desk import Desk
@@ -48,31 +50,19 @@ class Wish(Protocol):
         """
 
 
-class History:
-    """What failed before."""
+class Attempts(msgspec.Struct, eq=False):
+    """The tries of one request, and what failed before."""
 
-    __slots__ = ("cause", "failures", "repeats", "retries", "spent", "tried")
-
-    def __init__(self) -> None:
-        self.failures = 0
-        self.cause = ""  # of the latest, a label
-        self.tried: dict[int, float] = {}  # by place of a target: when it may be asked again
-        self.retries = 0  # tries that followed
-        self.repeats = 0  # of those, the ones that came after a back-off
-        self.spent = False  # we did what can be done: a client that repeats it makes it worse
-
-
-class Attempts:
-    """The tries of one request; `target` is that of the latest, or of the next."""
-
-    __slots__ = ("_desk", "_wish", "history", "target")
-
-    def __init__(self, desk: Desk, wish: Wish) -> None:
-        self.target = wish.targets.only or wish.targets.first(desk, wish.sticky)
-        self.history: History | None = None  # once a try has failed
-        self._desk = desk
-        # Until an event is here: a request may be 20 MB.
-        self._wish: Wish | None = wish
+    _desk: Desk
+    # Until an event is here: a request may be 20 MB.
+    _wish: Wish | None
+    target: Target  # of the latest, or of the next
+    failures: int = 0
+    cause: str = ""  # of the latest failure, a label
+    retries: int = 0  # tries that followed
+    spent: bool = False  # we did what can be done: a client that repeats it makes it worse
+    _repeats: int = 0  # of the retries, those that came after a back-off
+    _tried: dict[int, float] = {}  # by place of a target: when it may be asked again
 
     def begin(self, one: Try) -> bytes:
         """Begin a try, and return its request.
@@ -82,10 +72,10 @@ class Attempts:
         """
         assert self._wish is not None
         request = one.begin(self._wish.write)
-        if self.history is None or not self.history.failures:
-            one.provider.budget.earned += 1
+        if self.failures:
+            self.retries += 1
         else:
-            self.history.retries += 1
+            one.provider.budget.earned += 1
         return request
 
     def rehearse(self) -> tuple[str, ...]:
@@ -112,7 +102,7 @@ class Attempts:
         """
         if self._wish is None:
             return None
-        tried = dict(self.history.tried) if self.history is not None else {}
+        tried = dict(self._tried)
         tried[self._wish.targets.place(first.target)] = NEVER
         place = self._fresh(self._wish, tried, usable=True)
         if place is None or not first.provider.budget.spend():
@@ -137,12 +127,11 @@ class Attempts:
             return self._say_elsewhere(self._wish, one.target)
         if verdict is None:
             return None
-        history = self._known()
-        history.failures += 1
-        history.cause = verdict.cause
-        if history.failures >= self._wish.targets.model.retry.attempts:
+        self.failures += 1
+        self.cause = verdict.cause
+        if self.failures >= self._wish.targets.model.retry.attempts:
             return None
-        return self._move_on(self._wish, history, self._desk.clock(), received)
+        return self._move_on(self._wish, self._desk.clock(), received)
 
     def outlived(self, one: Try, error: GatewayError) -> Verdict | None:
         """Note that a try failed, whether or not another goes on; return what may be done."""
@@ -150,30 +139,21 @@ class Attempts:
         verdict = judge(error)
         if self._wish is not None:
             due = _due(one, error, verdict, self._desk.clock())
-            self._known().tried[self._wish.targets.place(one.target)] = due
+            self._tried[self._wish.targets.place(one.target)] = due
         return verdict
 
     def last_word(self, one: Try, error: GatewayError) -> GatewayError:
         """Return what the client is told of the last failure."""
         word = one.last_word(error)
         if isinstance(word, UpstreamKeysOut):
-            self._known().spent = True
+            self.spent = True
         return word
-
-    @property
-    def spent(self) -> bool:
-        """Whether we did what can be done: a client that repeats it makes it worse."""
-        return self.history is not None and self.history.spent
 
     # Inside.
 
-    def _known(self) -> History:
-        self.history = self.history or History()
-        return self.history
-
     def _say_elsewhere(self, wish: Wish, mute: Target) -> float | None:
         """Make one the next that can say what is asked for: that this cannot is no failure."""
-        tried = self._known().tried
+        tried = self._tried
         tried[wish.targets.place(mute)] = NEVER
         place = self._fresh(wish, tried, usable=True)
         if place is None:
@@ -197,44 +177,42 @@ class Attempts:
                 return place
             tried[place] = NEVER
 
-    def _move_on(
-        self, wish: Wish, history: History, now: float, received: float
-    ) -> float | None:
+    def _move_on(self, wish: Wish, now: float, received: float) -> float | None:
         """Make the next target the one to ask; return the seconds until then."""
-        place, delay = self._fresh(wish, history.tried, usable=True), 0.0
+        place, delay = self._fresh(wish, self._tried, usable=True), 0.0
         if place is None:
-            place, delay = self._again(wish, history, now)
+            place, delay = self._again(wish, now)
         if now + delay >= received + self._patience(wish.head):
             return None
-        history.spent = True
+        self.spent = True
         target = wish.targets[place]
         # An upstream that does well takes over what another drops; one that does not is spared.
-        free = place not in history.tried and not target.provider.breaker.failures
+        free = place not in self._tried and not target.provider.breaker.failures
         if not free and not target.provider.budget.spend():
             return None
         self.target = target
         return delay
 
-    def _again(self, wish: Wish, history: History, now: float) -> tuple[int, float]:
+    def _again(self, wish: Wish, now: float) -> tuple[int, float]:
         """Return the target that may be asked first of all, and in how many seconds."""
         places = range(len(wish.targets))
-        ready = [self._ready(wish, history.tried, place, now) for place in places]
+        ready = [self._ready(wish, place, now) for place in places]
         due = min(ready)
         place = ready.index(due)
         if due == AT_ONCE:
             return place, 0.0
-        pause = backoff(wish.targets.model.retry.backoff, history.repeats, self._desk.draw)
-        history.repeats += 1
+        pause = backoff(wish.targets.model.retry.backoff, self._repeats, self._desk.draw)
+        self._repeats += 1
         return place, max(due - now, pause)
 
-    def _ready(self, wish: Wish, tried: dict[int, float], place: int, now: float) -> float:
+    def _ready(self, wish: Wish, place: int, now: float) -> float:
         """Return when a target may be asked, tried or not."""
         target = wish.targets[place]
         if target.provider.breaker.wait(now):
             return NEVER  # if all waited for it, all would come in the same moment
-        if place not in tried and not _can_say(wish, target):
+        if place not in self._tried and not _can_say(wish, target):
             return NEVER
-        due, rest = tried.get(place, now), target.provider.keys.wait(now)
+        due, rest = self._tried.get(place, now), target.provider.keys.wait(now)
         return max(due, now + rest) if rest and due != AT_ONCE else due
 
     def _patience(self, head: RequestHead) -> float:

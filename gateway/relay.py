@@ -71,7 +71,8 @@ class Job:
         self._method = request.head.method
         self._reply = reply
         self._received = request.received
-        self._attempts = Attempts(desk, order)
+        target = order.targets.only or order.targets.first(desk, order.sticky)
+        self._attempts = Attempts(desk, order, target)
         dropped = self._attempts.rehearse() if order.early else ()
         # The latest, or of two at once the one that spoke; its provider is the one that is named.
         self._try = prepare(desk, self._attempts.target, request.received)
@@ -230,14 +231,14 @@ class Job:
 
     async def _renew(self, delay: float) -> None:
         """Forget a try that failed; when the time of the next has come, be ready for it."""
-        desk, began, history = self._desk, self._try.exchange.began, self._attempts.history
+        desk, began = self._desk, self._try.exchange.began
         self._try.close()
         self._try = prepare(desk, self._attempts.target, desk.clock(), began)
         if delay:
             await self._pause(delay)
             self._try.since = desk.clock()
-        if history is not None and history.failures:
-            desk.metrics.retried(history.cause)
+        if self._attempts.failures:
+            desk.metrics.retried(self._attempts.cause)
 
     async def _pause(self, delay: float) -> None:
         # Not asyncio.sleep: the desk has the clock that counts.
@@ -328,8 +329,8 @@ class Job:
         )
         if self._usage is not None:
             record.tokens_in, record.tokens_out = self._usage.input, self._usage.output
-        if self._attempts.history is not None:
-            record.retries = self._attempts.history.retries
+        if self._attempts.retries:
+            record.retries = self._attempts.retries
         if self._hedged:
             record.hedged = True
         return record

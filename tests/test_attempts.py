@@ -70,7 +70,8 @@ class Scene:
         return b"%b under %b" % (target.provider.name.encode(), key.value), ()
 
     def begin(self):
-        self.attempts = Attempts(self.desk, self.wish)
+        target = self.wish.targets.first(self.desk, self.wish.sticky)
+        self.attempts = Attempts(self.desk, self.wish, target)
         return self.go()
 
     def go(self):
@@ -121,7 +122,7 @@ def test_there_are_as_many_tries_as_the_model_says(attempts):
     scene.begin()
 
     assert [bool(scene.fail(answered(500))) for _ in range(attempts)][-1] is False
-    assert scene.attempts.history.failures == attempts
+    assert scene.attempts.failures == attempts
 
 
 # Failures after which the same upstream is not asked again.
@@ -202,7 +203,7 @@ def test_one_that_cannot_say_what_is_asked_is_passed_over_and_it_counts_as_nothi
         scene.begin()
 
     assert scene.fail(raised.value) == (0, "abc"[len(mute)])
-    assert scene.attempts.history.retries == 0
+    assert scene.attempts.retries == 0
     assert not scene.attempts.spent
     assert [provider.breaker.failures for provider in scene.providers] == [0, 0, 0]
 
@@ -310,7 +311,7 @@ def test_a_hedge_is_no_repeat_and_pays_with_the_budget_of_the_slow_one():
         assert beside(scene) == "b"
 
     assert beside(scene) is None
-    assert scene.attempts.history is None
+    assert scene.attempts.failures == scene.attempts.retries == 0
     assert scene.providers[1].budget.spend(), "the budget of the other is as it was"
 
 
@@ -322,7 +323,7 @@ def test_who_was_asked_beside_and_failed_is_not_asked_as_if_for_the_first_time()
     scene.one = first
 
     assert scene.fail(refused()) == (0, "c")
-    assert scene.attempts.history.failures == 1
+    assert scene.attempts.failures == 1
 
 
 def test_there_is_no_hedge_once_a_reader_has_an_event():
@@ -362,7 +363,7 @@ def test_while_a_probe_is_out_others_go_elsewhere():
     opened(scene)
     scene.begin()
 
-    assert Attempts(scene.desk, scene.wish).target.provider.name == "b"
+    assert scene.wish.targets.first(scene.desk, b"").provider.name == "b"
 
 
 # How a probe ends, and what that makes of the breaker.
