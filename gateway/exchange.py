@@ -46,8 +46,8 @@ class Exchange(msgspec.Struct, eq=False):
     _paused: bool = False
     _resumed: float = 0.0  # when we last read on after a pause
 
-    async def ask(self, request: bytes, method: str = "POST") -> ResponseHead:
-        """Send a request of this method and return its answer's head, final and judged.
+    async def ask(self, request: bytes) -> ResponseHead:
+        """Send a request and return its answer's head, final and judged.
 
         A kept-alive connection may have died unnoticed; if it gave not one byte, the
         request goes out once more on a fresh one.
@@ -57,14 +57,14 @@ class Exchange(msgspec.Struct, eq=False):
         """
         connection = self._provider.pool.take() or await self._acquire(fresh=False)
         try:
-            head = await self._send(connection, request, method)
+            head = await self._send(connection, request)
         except UpstreamUnavailable:
             if connection.used == 1 or connection.answered:
                 raise
             self.close()
             self.retried = True
             self.waited += self._clock() - self.sent  # for an answer that could not come
-            head = await self._send(await self._acquire(fresh=True), request, method)
+            head = await self._send(await self._acquire(fresh=True), request)
         self._keep_alive = head.keep_alive
         return head
 
@@ -111,12 +111,12 @@ class Exchange(msgspec.Struct, eq=False):
             self._provider.pool.release(connection, reusable=reusable)
 
     def _send(
-        self, connection: UpstreamConnection, request: bytes, method: str
+        self, connection: UpstreamConnection, request: bytes
     ) -> asyncio.Future[ResponseHead]:
         self._connection = connection
         self.sent = now = self._clock()
         self._watch(now)
-        return connection.send(request, method)
+        return connection.send(request)
 
     def _watch(self, now: float) -> None:
         """Have the time limits looked at, first when the nearest may be over."""

@@ -102,12 +102,12 @@ def read_request(raw: bytes) -> RequestHead:
     return head
 
 
-def read_response(raw: bytes, *, method: str) -> ResponseHead:
+def read_response(raw: bytes) -> ResponseHead:
     """
     Return what one whole response head, as ResponseReader gives it, means.
 
-    `method` is that of the request it answers.  Interim responses (status below 200)
-    are for the caller to skip, MAX_INTERIM at most.
+    It answers no HEAD: we send none.  Interim responses (status below 200) are for the
+    caller to skip, MAX_INTERIM at most.
 
     Raises:
         UpstreamProtocolError: it is not exactly what RFC 9112 allows, or may be read in
@@ -117,7 +117,7 @@ def read_response(raw: bytes, *, method: str) -> ResponseHead:
     headers = fields(raw, end)
     if headers is None:
         raise UpstreamProtocolError(NO_FIELD)
-    known = _judge_response(raw[:end], headers.decisive(DECISIVE), method == "HEAD")
+    known = _judge_response(raw[:end], headers.decisive(DECISIVE))
     head = known.alike(headers)
     if repeated := head.repeated(SINGLE):
         raise UpstreamProtocolError(REPEATED % repeated.decode("ascii"))
@@ -148,8 +148,8 @@ def _judge_request(line: bytes, lines: bytes) -> tuple[bytes, RequestHead]:
 
 
 @lru_cache(MEMORY)
-def _judge_response(line: bytes, lines: bytes, to_head: bool) -> ResponseHead:
-    """Return what a status line and the decisive fields say; `to_head`: the request was a HEAD."""
+def _judge_response(line: bytes, lines: bytes) -> ResponseHead:
+    """Return what a status line and the decisive fields say."""
     match = STATUS_LINE.fullmatch(line)
     if match is None:
         raise UpstreamProtocolError("the status line is not one of HTTP/1.1")
@@ -161,7 +161,7 @@ def _judge_response(line: bytes, lines: bytes, to_head: bool) -> ResponseHead:
         raise UpstreamProtocolError("the upstream switched to a protocol nobody asked for")
     if head.get(b"content-encoding").lower() not in (b"", b"identity"):
         raise UpstreamProtocolError("the body has a content coding", kind="encoding")
-    _read_response_framing(head, to_head=to_head)
+    _read_response_framing(head)
     return head
 
 
@@ -256,7 +256,7 @@ def _read_connection(head: RequestHead) -> None:
         head.upgrade = head.get(b"upgrade").lower()
 
 
-def _read_response_framing(head: ResponseHead, *, to_head: bool) -> None:
+def _read_response_framing(head: ResponseHead) -> None:
     framing = _framing(head, UNTIL_CLOSE, UpstreamProtocolError)
     if head.status < 200 or head.status == 204:
         # Whoever announces a body here (RFC 9110 §8.6 forbids it) may also send it, and
@@ -264,7 +264,7 @@ def _read_response_framing(head: ResponseHead, *, to_head: bool) -> None:
         if framing not in (0, UNTIL_CLOSE):
             raise UpstreamProtocolError(f"a body announced in a {head.status} response")
         framing, head.sized = 0, False
-    elif head.status == 304 or to_head:
+    elif head.status == 304:
         # The fields tell of the body that a GET would have got.
         framing, head.sized = 0, False
     head.framing = framing

@@ -80,7 +80,7 @@ class HealthCheck:
         request = self._provider.look(self._health.path.encode(), self._provider.keys.spare())
         try:
             async with asyncio.timeout(self._health.timeout):
-                head = await exchange.ask(request, "GET")
+                head = await exchange.ask(request)
                 with contextlib.suppress(UpstreamProtocolError):
                     await exchange.collect(head, MOST)
         except TimeoutError:

@@ -112,11 +112,13 @@ class Pool:
 
     def release(self, connection: UpstreamConnection, *, reusable: bool) -> None:
         """Take a connection back; unless `reusable` it is dropped."""
-        if reusable and not self._closed and connection.finish():
-            self._free(connection)
-        else:
+        if not reusable or self._closed or not connection.finish():
             connection.abort()
             self._free(None)
+        elif self.waiters:
+            self._free(connection)
+        else:
+            self._keep(connection)
 
     def close(self) -> None:
         """Drop what is idle now and what comes back later."""
@@ -157,13 +159,19 @@ class Pool:
             if not waiter.done():
                 waiter.set_result(connection)
                 return
-        self.active -= 1
         # It may have died since it was given back, on its way to one who no longer waits.
         if connection is not None and connection.alive and not self._closed:
-            connection.idle_since = self._loop.time()
-            self.idle.append(connection)
-            if self._reaper is None:
-                self._reaper = self._loop.call_later(IDLE_LIMIT, self._reap)
+            self._keep(connection)
+        else:
+            self.active -= 1
+
+    def _keep(self, connection: UpstreamConnection) -> None:
+        """Have a connection idle until somebody wants it."""
+        self.active -= 1
+        connection.idle_since = self._loop.time()
+        self.idle.append(connection)
+        if self._reaper is None:
+            self._reaper = self._loop.call_later(IDLE_LIMIT, self._reap)
 
     def _lost(self, connection: UpstreamConnection) -> None:
         if connection in self.idle:

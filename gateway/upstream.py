@@ -47,8 +47,8 @@ class UpstreamConnection(Intake, asyncio.Protocol):
     """One connection to a provider."""
 
     __slots__ = (
-        "_answered", "_early", "_fate", "_head", "_interim", "_loop", "_method", "_on_idle_lost",
-        "_phase", "_reader", "_transport", "idle_since", "used", "valve",
+        "_answered", "_early", "_fate", "_head", "_interim", "_loop", "_on_idle_lost", "_phase",
+        "_reader", "_transport", "idle_since", "used", "valve",
     )  # fmt: skip
 
     def __init__(
@@ -65,7 +65,6 @@ class UpstreamConnection(Intake, asyncio.Protocol):
         self._phase = IDLE
         # The exchange.
         self._reader = ResponseReader()
-        self._method = ""
         self._head: asyncio.Future[ResponseHead] | None = None
         self._answered = False  # at least one byte came back
         self._interim = 0
@@ -84,23 +83,20 @@ class UpstreamConnection(Intake, asyncio.Protocol):
 
     # What the exchange's owner calls.
 
-    def send(self, request: bytes, method: str) -> asyncio.Future[ResponseHead]:
-        """Write a whole request and return the future of its answer's head.
+    def send(self, request: bytes) -> asyncio.Future[ResponseHead]:
+        """Write a whole request, not a HEAD, and return the future of its answer's head.
 
         The future fails with UpstreamUnavailable or UpstreamProtocolError.
         """
         self.used += 1
-        self._head = head = self._loop.create_future()
-        self._method = method
         self._answered = False
         self._interim = 0
-        if self._phase is DEAD or self._transport is None:
-            # It was opened, and closed again before its owner woke up.
+        self._head = head = self._loop.create_future()
+        if self._phase is IDLE and self._transport is not None:
+            self._phase = HEAD
+            self._transport.write(request)
+        else:  # it was opened, and closed again before its owner woke up
             head.set_exception(UpstreamUnavailable(CLOSED_EARLY, kind="reset"))
-            return head
-        assert self._phase is IDLE
-        self._phase = HEAD
-        self._transport.write(request)
         return head
 
     def deliver(self, sink: Sink) -> None:
@@ -123,14 +119,14 @@ class UpstreamConnection(Intake, asyncio.Protocol):
 
         False: it is gone, or has not sent the whole request yet.
         """
-        transport = self._transport
+        transport, valve = self._transport, self.valve
         if self._phase is DEAD or transport is None or transport.get_write_buffer_size():
             return False
         self._phase = IDLE
-        self.sink = self._head = None
-        if self.valve is not None:
+        self.sink = None
+        if valve is not None and valve.shut:
             # The last bytes may have come while its reader was full; the next exchange reads.
-            self.valve.resume()
+            valve.resume()
         return True
 
     def abort(self) -> None:
@@ -173,7 +169,7 @@ class UpstreamConnection(Intake, asyncio.Protocol):
         try:
             while (found := self._reader.feed(data)) is not None:
                 raw, data = found
-                head = read_response(raw, method=self._method)
+                head = read_response(raw)
                 if head.status >= 200:
                     self._phase = BODY
                     self._early = data

@@ -57,7 +57,7 @@ WORTHLESS = {
 async def test_a_connection_of_no_more_use_is_dropped(spoil, reusable):
     scene = PoolScene()
     connection = await scene.pool.acquire()
-    connection.send(b"", "POST")
+    connection.send(b"")
     spoil(connection, scene.dial.transports[0])
     scene.pool.release(connection, reusable=reusable)
 
