@@ -107,7 +107,7 @@ class Attempts(msgspec.Struct, eq=False):
         place = self._fresh(self._wish, tried, usable=True)
         if place is None or not first.provider.budget.spend():
             return None
-        target, began = self._wish.targets[place], first.exchange.began
+        target, began = self._wish.targets[place], first.began
         one = prepare(self._desk, target, self._desk.clock(), began)
         return one, one.begin(self._wish.write)
 

@@ -1,7 +1,7 @@
 """One request to one provider, from the queue to the last byte of the answer.
 
-The exchange owns its connection: whoever makes one must `close` it in a `finally`.
-Closing gives the connection back to the pool, for reuse only if `clean` was set.
+The exchange owns its connection: whoever makes one must `release` it in a `finally`.
+That gives the connection back to the pool, for reuse only if `clean` was set.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ class Taker(Protocol):
 class Exchange(msgspec.Struct, eq=False):
     """A request on its way, and its time limits."""
 
-    _provider: Provider
+    provider: Provider
     _loop: asyncio.AbstractEventLoop
     _clock: Callable[[], float]
     # What the total limit counts from: an earlier exchange, if this takes its place.
@@ -55,13 +55,13 @@ class Exchange(msgspec.Struct, eq=False):
         Raises:
             Overloaded, UpstreamUnavailable, UpstreamTimeout, UpstreamProtocolError.
         """
-        connection = self._provider.pool.take() or await self._acquire(fresh=False)
+        connection = self.provider.pool.take() or await self._acquire(fresh=False)
         try:
             head = await self._send(connection, request)
         except UpstreamUnavailable:
             if connection.used == 1 or connection.answered:
                 raise
-            self.close()
+            self.release()
             self.retried = True
             self.waited += self._clock() - self.sent  # for an answer that could not come
             head = await self._send(await self._acquire(fresh=True), request)
@@ -97,18 +97,18 @@ class Exchange(msgspec.Struct, eq=False):
         if self._connection is not None and self._connection.valve is not None:
             self._connection.valve.resume()
 
-    def close(self) -> None:
+    def release(self) -> None:
         """Give the connection back, or drop it.  May be called twice."""
         self.taker = None  # it may know us, and hold a whole answer: no cycle is to keep that
         if self.sent:
-            self._provider.young.discard(self)
+            self.provider.young.discard(self)
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
         connection, self._connection = self._connection, None
         if connection is not None:
             reusable = self.clean and self._keep_alive
-            self._provider.pool.release(connection, reusable=reusable)
+            self.provider.pool.release(connection, reusable=reusable)
 
     def _send(
         self, connection: UpstreamConnection, request: bytes
@@ -120,8 +120,8 @@ class Exchange(msgspec.Struct, eq=False):
 
     def _watch(self, now: float) -> None:
         """Have the time limits looked at, first when the nearest may be over."""
-        young = self._provider.young
-        end = self.began + self._provider.timeouts.total
+        young = self.provider.young
+        end = self.began + self.provider.timeouts.total
         if end < now + young.seconds:  # an earlier exchange has used most of it
             self._alarm = Alarm(self._loop, self._ring, end)
         else:
@@ -136,13 +136,13 @@ class Exchange(msgspec.Struct, eq=False):
     async def _acquire(self, *, fresh: bool) -> UpstreamConnection:
         asked = self._clock()
         try:
-            return await self._provider.pool.acquire(fresh=fresh)
+            return await self.provider.pool.acquire(fresh=fresh)
         finally:
             self.waited += self._clock() - asked
 
     def _ring(self, now: float) -> float | None:
         """Fail the exchange at a time limit, or say when to look again."""
-        limits = self._provider.timeouts
+        limits = self.provider.timeouts
         total = self.began + limits.total
         if self._paused:
             due, what = now + limits.idle, "idle"
@@ -155,7 +155,7 @@ class Exchange(msgspec.Struct, eq=False):
         if now < due:
             return min(due, now + limits.idle)
         if self._connection is not None:
-            name = self._provider.name
+            name = self.provider.name
             message = f"upstream {name}: {what} timeout after {getattr(limits, what):g} s"
             self._connection.fail(UpstreamTimeout(message, kind=f"{what}_timeout"))
         return None

@@ -70,11 +70,11 @@ class Filler(Job):
 
     def pause(self) -> None:
         """Stop reading the upstream."""
-        self._try.exchange.pause()
+        self._try.pause()
 
     def resume(self) -> None:
         """Go on reading the upstream."""
-        self._try.exchange.resume()
+        self._try.resume()
 
     def fields(self) -> bytes:
         """Return the fields of the answer's head; to be asked for when it is written."""

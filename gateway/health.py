@@ -90,7 +90,7 @@ class HealthCheck:
         except GatewayError as error:
             return error.message
         finally:
-            exchange.close()
+            exchange.release()
         return f"status {head.status}" if head.status >= 500 else ""
 
     def _learn(self, complaint: str) -> None:

@@ -75,7 +75,7 @@ class Job:
         self._attempts = Attempts(desk, order, target)
         dropped = self._attempts.rehearse() if order.early else ()
         # The latest, or of two at once the one that spoke; its provider is the one that is named.
-        self._try = prepare(desk, self._attempts.target, request.received)
+        self._try = prepare(desk, target, request.received, request.received)
         self._try.dropped = dropped
         self._hedge_after = order.targets.model.hedge
         self._hedged = False  # a second was sent: there is no third beside them
@@ -116,7 +116,7 @@ class Job:
         """Where the job stands."""
         if self._first:
             return Stage.STREAMING
-        return Stage.WAITING if self._try.exchange.sent else Stage.QUEUED
+        return Stage.WAITING if self._try.sent else Stage.QUEUED
 
     def cancel(self, reason: str) -> None:
         """End the job: nobody wants its answer.  The provider's connection drops now."""
@@ -194,11 +194,10 @@ class Job:
 
     async def follow(self, one: Try, request: bytes) -> None:
         """Take a try to its end."""
-        exchange = one.exchange
-        asking = exchange.ask(request)
+        asking = one.ask(request)
         del request  # it may be 20 MB
         head = await asking
-        one.overhead = exchange.sent - one.since - exchange.waited
+        one.overhead = one.sent - one.since - one.waited
         self._desk.metrics.overhead_request.observe(one.overhead)
         one.fields = passed_back(head)
         if head.status != 200:
@@ -231,7 +230,7 @@ class Job:
 
     async def _renew(self, delay: float) -> None:
         """Forget a try that failed; when the time of the next has come, be ready for it."""
-        desk, began = self._desk, self._try.exchange.began
+        desk, began = self._desk, self._try.began
         self._try.close()
         self._try = prepare(desk, self._attempts.target, desk.clock(), began)
         if delay:
@@ -250,7 +249,7 @@ class Job:
             timer.cancel()
 
     def _interrupt(self) -> None:
-        self._try.exchange.close()
+        self._try.release()
         if self._race is not None:
             self._race.drop()
         self._task.cancel()
@@ -266,7 +265,7 @@ class Job:
         if head.status < 400:
             # A redirect is never followed: it would carry our key to another host.
             raise UpstreamProtocolError(f"the upstream answered {head.status}", kind="status")
-        body = one.provider.redacted(await one.exchange.collect(head, MAX_ERROR))
+        body = one.provider.redacted(await one.collect(head, MAX_ERROR))
         error = UpstreamAnswer(head.status, head.get(b"content-type") or b"text/plain", body)
         if self._translates(one):
             error.translate(self._dialect.error_body, self._reply.request_id)
@@ -292,7 +291,7 @@ class Job:
             self._desk.log.crash(error)
             error = GatewayError("internal error")
         self._end = self._end or reason_of(error)
-        stale = self._try.exchange.retried and not isinstance(error, UpstreamAnswer)
+        stale = self._try.retried and not isinstance(error, UpstreamAnswer)
         if self._attempts.spent or stale:
             self._try.fields = _last(self._try.fields)
         self._error = error.message
@@ -343,7 +342,7 @@ class Job:
             one.dropped = ()
         if one.overhead is None:  # there is nothing to tell it apart from
             return one.fields
-        theirs = (self._first or self._desk.clock()) - one.exchange.sent
+        theirs = (self._first or self._desk.clock()) - one.sent
         # A heartbeat may begin an answer before it is sure whose it will be.
         named = one.provider.named if self._first or self._error else b""
         return one.fields + named + timing(one.overhead, theirs)

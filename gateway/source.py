@@ -70,7 +70,7 @@ class Source(Tap):
         self._live = live = story.live
         self._translation = translation  # where client and provider speak different dialects
         self._tail: asyncio.TimerHandle | None = None  # the wait for the body's end
-        parser = of.exchange.taker = EventParser(
+        parser = of.taker = EventParser(
             head.framing,
             dialect=of.provider.dialect.parser,
             strip_usage=strip_usage,
@@ -169,7 +169,7 @@ class Source(Tap):
                 self._take_last(batch, now)
             if not self.outcome.done():
                 self._conclude(now)  # closing wakes the readers: last entries and end go as one
-        parser, exchange = self.parser, self.of.exchange
+        parser, exchange = self.parser, self.of
         if self.outcome.done():
             exchange.clean = False  # bytes after the end, or an end that was not good
         elif parser.ended or parser.fault is not None or parser.error is not None:

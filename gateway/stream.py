@@ -89,7 +89,7 @@ class Stream(Filler):
         strip = not self._wants_usage and translation is None
         source = Source(self._desk, self, one, head, strip_usage=strip, translation=translation)
         self._source = source
-        one.exchange.deliver(source)
+        one.deliver(source)
         return source.outcome
 
     async def _renew(self, delay: float) -> None:

@@ -2,13 +2,10 @@
 
 from collections.abc import Callable
 
-import msgspec
-
 from gateway.desk import Desk
 from gateway.errors import GatewayError
 from gateway.exchange import Exchange
 from gateway.keyring import Key
-from gateway.provider import Provider
 from gateway.refusals import Ground, ground
 from gateway.retry import LONGEST_WAIT, blames
 from gateway.targets import Target
@@ -22,13 +19,11 @@ USUAL_COOLING = 1.0
 Write = Callable[[Target, Key], tuple[bytes, tuple[str, ...]]]
 
 
-class Try(msgspec.Struct, eq=False):
-    """One request to one target.  Whoever makes one must `close` it."""
+class Try(Exchange, kw_only=True):
+    """An exchange with a target's provider.  Whoever makes one must `close` it."""
 
     _desk: Desk
     target: Target
-    provider: Provider  # the target's
-    exchange: Exchange
     since: float  # when it was up to us to send it
     dropped: tuple[str, ...] = ()  # parameters that are not in the request as it was sent
     fields: bytes = b""  # of the provider's answer, for the client
@@ -90,17 +85,16 @@ class Try(msgspec.Struct, eq=False):
 
     def close(self) -> None:
         """End it; without an outcome it is nobody's fault.  May be called twice."""
-        exchange = self.exchange
-        exchange.close()
+        self.release()
         if self._closed:
             return
         self._closed = True
         if self._probe and not self._told:
             self.provider.breaker.given_up()
         self._told = True
-        if exchange.sent or exchange.waited:
-            self.provider.metrics.pool_wait.observe(exchange.waited)
-        if exchange.retried:
+        if self.sent or self.waited:
+            self.provider.metrics.pool_wait.observe(self.waited)
+        if self.retried:
             self._desk.metrics.retried("stale")
 
     def last_word(self, error: GatewayError) -> GatewayError:
@@ -136,9 +130,8 @@ class Try(msgspec.Struct, eq=False):
             provider.keys.limited(key, min(LONGEST_WAIT, delay), now)
 
 
-def prepare(desk: Desk, target: Target, since: float, began: float | None = None) -> Try:
+def prepare(desk: Desk, target: Target, since: float, began: float) -> Try:
     """Return a try that has not begun; `began` is when the first of its request did."""
-    provider = target.provider
-    began = desk.clock() if began is None else began
-    exchange = Exchange(provider, desk.loop, desk.clock, began)
-    return Try(desk, target, provider, exchange, since)
+    return Try(
+        target.provider, desk.loop, desk.clock, began, _desk=desk, target=target, since=since
+    )

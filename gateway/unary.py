@@ -37,7 +37,7 @@ class Collector(Job):
         if type.lower().startswith(b"text/html"):
             # A page of something on the way; an SDK would hand it to the user as an answer.
             raise UpstreamProtocolError("the upstream answered with a web page", kind="media")
-        body = await one.exchange.collect(head, MAX_ANSWER)
+        body = await one.collect(head, MAX_ANSWER)
         came = self._desk.clock()
         body = self._judged(one, body)
         if self._translates(one):
@@ -45,7 +45,7 @@ class Collector(Job):
         self._first = came
         self._chosen(one)
         self._end = "finished"
-        one.exchange.close()  # the client's next request finds the connection idle
+        one.release()  # the client's next request finds the connection idle
         self._give(body, type or JSON)
 
     def _give(self, body: bytes, type: bytes) -> None:

@@ -151,7 +151,7 @@ def wind_by_hand(server: Server) -> WoundLoop:
     """Give a server's jobs and exchanges a clock that only the test moves."""
     desk, loop = server.desk, WoundLoop()
     desk.loop = loop  # type: ignore[assignment]
-    desk.clock = loop.time
+    desk.clock = server.public.clock = loop.time
     for waiting in (desk, *server.providers.values()):
         waiting.young = Delay(loop, waiting.young.seconds)  # type: ignore[arg-type]
     return loop

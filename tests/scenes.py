@@ -107,7 +107,7 @@ class ExchangeScene(PoolScene):
         try:
             return await exchange.collect(await exchange.ask(b"request"), LIMIT)
         finally:
-            exchange.close()
+            exchange.release()
 
 
 async def settled() -> None:

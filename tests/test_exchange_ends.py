@@ -89,14 +89,14 @@ async def test_a_pause_does_not_stop_the_clock_of_the_whole():
     assert caught.value.kind == "total_timeout"
 
 
-async def test_a_closed_exchange_can_be_closed_paused_and_resumed_again():
+async def test_a_released_exchange_can_be_released_paused_and_resumed_again():
     scene = ExchangeScene()
     exchange = scene.exchange()
     task = asyncio.ensure_future(scene.story(exchange))
     await scene.connected(1)
     scene.peer.data_received(ANSWER)
     await task
-    for call in (exchange.close, exchange.pause, exchange.resume, exchange.close):
+    for call in (exchange.release, exchange.pause, exchange.resume, exchange.release):
         call()
 
     assert str(scene) == "0 active, 1 idle, 0 waiting"

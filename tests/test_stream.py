@@ -191,7 +191,7 @@ async def test_a_connection_lost_after_done_is_no_error():
         client = await stand.ask()
         await client.answer()
         (job,) = stand.server.desk.jobs
-        job._try.exchange._connection.connection_lost(ConnectionResetError("reset by peer"))
+        job._try._connection.connection_lost(ConnectionResetError("reset by peer"))
         await stand.server.desk.jobs.empty()
         await client.close()
 

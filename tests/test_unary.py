@@ -151,7 +151,7 @@ async def test_a_provider_that_comes_to_a_halt_is_given_up(steps, limit, after):
         await provider.asked.wait()
         (job,) = stand.server.desk.jobs
         if b"{}" in b"".join(steps):
-            await until(lambda: job._try.exchange.taker and job._try.exchange.taker.last)
+            await until(lambda: job._try.taker and job._try.taker.last)
         loop.wind(after - 0.01)
         assert len(stand.server.desk.jobs) == 1
         loop.wind(0.02)
