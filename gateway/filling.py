@@ -56,10 +56,11 @@ class Filler(Job):
         if not self.live.log.closed:
             # It leads to a connection that may be gone long before the generation ends.
             self._reply = Left(reply.request_id, reply.status, reply.ended, reply.bytes_sent)
-        if not reply.ended and self._end in ("", "finished", "disconnect"):
+        record = self._record
+        if not reply.ended and record.end in ("", "finished", "disconnect"):
             # It is gone: the generation goes on without it, or not, or it was too slow for the end.
             self._desk.metrics.disconnect(self.stage.value)
-            self._end = self._end and "disconnect"
+            record.end = record.end and "disconnect"
         if self._settled:
             super()._account()
 
@@ -87,11 +88,11 @@ class Filler(Job):
 
     def finished(self) -> None:
         """Close the log: all was said."""
-        self._end = self._end or "finished"
+        self._record.end = self._record.end or "finished"
         self.live.close(State.FINISHED, "finished")
 
     def _close(self, state: State, reason: str, fault: GatewayError | None = None) -> None:
-        self._end = self._end or reason
+        self._record.end = self._record.end or reason
         if not self.live.log.closed:
             self._say_last(state, fault)
             self.live.close(state, reason, fault)
@@ -105,7 +106,7 @@ class Filler(Job):
         named = b"" if one.overhead is None else one.provider.named
         self.live.log.fields = one.fields + named
         broken = isinstance(error, StreamInterrupted | ShuttingDown)
-        self._close(State.INTERRUPTED if broken else State.FAILED, self._end, error)
+        self._close(State.INTERRUPTED if broken else State.FAILED, self._record.end, error)
 
     def _account(self) -> None:
         """Count and log once both are over: the provider's part, and the client's."""

@@ -55,39 +55,39 @@ class Job:
     """One request on its way to a provider and back."""
 
     __slots__ = (
-        "_asked", "_attempts", "_desk", "_dialect", "_end", "_error", "_first", "_functions",
-        "_hedge_after", "_hedged", "_method", "_model", "_path", "_race", "_received", "_reply",
-        "_route", "_running", "_stopped", "_task", "_try", "_usage", "_wants_usage", "client",
+        "_attempts", "_desk", "_dialect", "_first", "_functions", "_model", "_race", "_received",
+        "_record", "_reply", "_running", "_stopped", "_task", "_try", "_usage", "_wants_usage",
     )  # fmt: skip
 
     def __init__(self, desk: Desk, order: Order, request: Request, reply: Receipt) -> None:
-        self.client = request.client
+        call, head, received, targets = order.call, request.head, request.received, order.targets
         self._desk = desk
-        self._route = order.route
-        self._asked = order.call.model
-        self._dialect = order.dialect
-        self._model = order.targets.model.name
-        self._path = request.head.path
-        self._method = request.head.method
         self._reply = reply
-        self._received = request.received
-        target = order.targets.only or order.targets.first(desk, order.sticky)
+        self._dialect = order.dialect
+        self._model = targets.model
+        self._received = received
+        target = targets.only or targets.first(desk, order.sticky)
         self._attempts = Attempts(desk, order, target)
+        # Its `end` says in a word how the job ended, once that is certain.
+        self._record = RequestRecord(
+            request_id=reply.request_id,
+            client=request.client,
+            route=order.route,
+            method=head.method,
+            path=head.path,
+            model=call.model,
+        )
         dropped = self._attempts.rehearse() if order.early else ()
         # The latest, or of two at once the one that spoke; its provider is the one that is named.
-        self._try = prepare(desk, target, request.received, request.received)
+        self._try = prepare(desk, self._attempts.target, received, received)
         self._try.dropped = dropped
-        self._hedge_after = order.targets.model.hedge
-        self._hedged = False  # a second was sent: there is no third beside them
         self._race: Race | None = None
         self._first = 0.0  # when the answer, or its first event, was here
         self._usage: Usage | None = None
-        self._end = ""  # how it ended, in a word
-        self._error = ""  # what went wrong, for the log line
         self._stopped: GatewayError | None = None  # why we ended it ourselves
         self._running = False  # its task has begun
-        self._wants_usage = order.call.wants_usage
-        self._functions = order.call.functions
+        self._wants_usage = call.wants_usage
+        self._functions = call.functions
 
     def begin(self) -> None:
         """Start; from here on the job looks after itself."""
@@ -107,8 +107,9 @@ class Job:
     def _heading(self) -> Heading:
         """What stands over the answer where the provider says nothing."""
         now = int(self._desk.wall())
+        record = self._record
         return Heading(
-            self._reply.request_id, self._asked, now, self._wants_usage, self._functions
+            record.request_id, record.model, now, self._wants_usage, self._functions
         )
 
     @property
@@ -120,13 +121,13 @@ class Job:
 
     def cancel(self, reason: str) -> None:
         """End the job: nobody wants its answer.  The provider's connection drops now."""
-        self._end = self._end or reason
+        self._record.end = self._record.end or reason
         self._interrupt()
 
     def shut_down(self) -> None:
         """End the job because the process ends; its client is told so."""
-        if not self._end:  # if it has one, only the rest of the provider's body is awaited
-            self._end = "shutdown"
+        if not self._record.end:  # else only the rest of the provider's body is awaited
+            self._record.end = "shutdown"
             self._stopped = self._shutdown_error()
         self._interrupt()
 
@@ -177,10 +178,11 @@ class Job:
     def _round(self) -> Awaitable[None]:
         """Ask one provider; done once all is received."""
         request = self._attempts.begin(self._try)
-        if self._hedge_after is None or self._hedged:
+        hedge_after = self._model.hedge
+        if hedge_after is None or self._record.hedged:
             return self.follow(self._try, request)
-        self._race = Race(self._desk, self._model, self)
-        return self._race.run((self._try, request), self._hedge_after)
+        self._race = Race(self._desk, self._model.name, self)
+        return self._race.run((self._try, request), hedge_after)
 
     def _again(self, error: GatewayError) -> float:
         """Return the seconds until another try, which is the next; raise if there is none."""
@@ -216,9 +218,9 @@ class Job:
         one.answered()
 
     def hedge(self) -> Entrant | None:
-        """Make a try that runs beside the present one."""
+        """Make a try that runs beside the present one; there is no third beside them."""
         entrant = self._attempts.hedge(self._try)
-        self._hedged = entrant is not None
+        self._record.hedged = entrant is not None
         return entrant
 
     def outlived(self, one: Try, error: GatewayError, other: Try) -> None:
@@ -268,7 +270,7 @@ class Job:
         body = one.provider.redacted(await one.collect(head, MAX_ERROR))
         error = UpstreamAnswer(head.status, head.get(b"content-type") or b"text/plain", body)
         if self._translates(one):
-            error.translate(self._dialect.error_body, self._reply.request_id)
+            error.translate(self._dialect.error_body, self._record.request_id)
         wall = self._desk.wall()
         error.retry_after, error.delay = retry_after(head, wall), asked_delay(head, wall)
         error.final = head.get(b"x-should-retry") == b"false"
@@ -290,49 +292,31 @@ class Job:
         if not isinstance(error, GatewayError):
             self._desk.log.crash(error)
             error = GatewayError("internal error")
-        self._end = self._end or reason_of(error)
+        record = self._record
+        record.end = record.end or reason_of(error)
         stale = self._try.retried and not isinstance(error, UpstreamAnswer)
         if self._attempts.spent or stale:
             self._try.fields = _last(self._try.fields)
-        self._error = error.message
+        record.error = error.message
         self._failed(error)
 
     def _account(self) -> None:
-        desk, name = self._desk, self._try.provider.name
-        duration = desk.clock() - self._received
-        status = self._reply.status or CLIENT_LEFT
-        desk.metrics.request(self._route, self._model, name, status, duration)
-        desk.metrics.ended(self._end)
-        if self._usage is not None:
-            desk.metrics.tokens(self._model, self._usage)
-        desk.log.request(self._record(name, status, duration))
-
-    def _record(self, upstream: str, status: int, duration: float) -> RequestRecord:
-        events, size = self._delivered()
-        record = RequestRecord(  # of more than 15 keywords Python makes a dictionary
-            request_id=self._reply.request_id,
-            route=self._route,
-            method=self._method,
-            path=self._path,
-            model=self._asked,
-            upstream=upstream,
-            status=status,
-            end=self._end,
-            ttft=self._first - self._received if events else None,
-            duration=duration,
-            events=events,
-            bytes=size,
-            overhead=self._try.overhead,
-            client=self.client,
-            error=self._error,
-        )
+        """Count and log the request."""
+        desk, record, one, model = self._desk, self._record, self._try, self._model.name
+        record.upstream = one.provider.name
+        record.status = self._reply.status or CLIENT_LEFT
+        record.duration = desk.clock() - self._received
+        record.events, record.bytes = self._delivered()
+        if record.events:
+            record.ttft = self._first - self._received
+        record.overhead = one.overhead
+        record.retries = self._attempts.retries
+        desk.metrics.request(record.route, model, record.upstream, record.status, record.duration)
+        desk.metrics.ended(record.end)
         if self._usage is not None:
             record.tokens_in, record.tokens_out = self._usage.input, self._usage.output
-        if self._attempts.retries:
-            record.retries = self._attempts.retries
-        if self._hedged:
-            record.hedged = True
-        return record
+            desk.metrics.tokens(model, self._usage)
+        desk.log.request(record)
 
     def _answer_fields(self) -> bytes:
         """Return the fields that an answer to a generation carries besides its own."""
@@ -344,7 +328,7 @@ class Job:
             return one.fields
         theirs = (self._first or self._desk.clock()) - one.sent
         # A heartbeat may begin an answer before it is sure whose it will be.
-        named = one.provider.named if self._first or self._error else b""
+        named = one.provider.named if self._first or self._record.error else b""
         return one.fields + named + timing(one.overhead, theirs)
 
 

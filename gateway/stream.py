@@ -72,7 +72,7 @@ class Stream(Filler):
 
     def refused(self, one: Try, error: UpstreamRefused) -> None:
         """Close the log behind the provider's own error, which stands in it."""
-        self._error = error.message
+        self._record.error = error.message
         one.failed(error)
         self._desk.metrics.upstream_error(one.provider.name, error.kind)
         self._close(State.FAILED, "upstream_error")

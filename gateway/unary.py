@@ -44,7 +44,7 @@ class Collector(Job):
             body, type = self._translated(one, body), JSON
         self._first = came
         self._chosen(one)
-        self._end = "finished"
+        self._record.end = "finished"
         one.release()  # the client's next request finds the connection idle
         self._give(body, type or JSON)
 
