@@ -121,7 +121,7 @@ class FakeTransport:
 
 def connected(loop: asyncio.AbstractEventLoop, answer: list[bytes]) -> UpstreamConnection:
     """Return a connection to a provider that answers at once, in these parts."""
-    upstream = UpstreamConnection(loop, lambda connection: None)
+    upstream = UpstreamConnection(lambda connection: None)
 
     def answer_all(wire: bytes) -> None:
         for part in answer:

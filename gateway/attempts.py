@@ -108,7 +108,7 @@ class Attempts(msgspec.Struct, eq=False):
         if place is None or not first.provider.budget.spend():
             return None
         target, began = self._wish.targets[place], first.began
-        one = prepare(self._desk, target, self._desk.clock(), began)
+        one = prepare(self._desk, first.story, target, self._desk.clock(), began)
         return one, one.begin(self._wish.write)
 
     def end(self) -> None:

@@ -131,7 +131,7 @@ class Dialer:
     async def _connect(
         self, address: str, on_lost: OnLost, deadline: float
     ) -> UpstreamConnection:
-        factory = partial(UpstreamConnection, self._loop, on_lost)
+        factory = partial(UpstreamConnection, on_lost)
         if self._tls is None:
             async with asyncio.timeout_at(deadline):
                 _, connection = await self._loop.create_connection(factory, address, self._port)

@@ -6,7 +6,8 @@ That gives the connection back to the pool, for reuse only if `clean` was set.
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -17,6 +18,11 @@ from gateway.guard import ResponseHead
 from gateway.provider import Provider
 from gateway.upstream import Sink, UpstreamConnection
 from gateway.upstream_errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnavailable
+
+
+T = TypeVar("T")
+# Is told what a body came to.
+Told = Callable[[bytes | GatewayError], None]
 
 
 class Taker(Protocol):
@@ -42,47 +48,78 @@ class Exchange(msgspec.Struct, eq=False):
     taker: Taker | None = None
     _connection: UpstreamConnection | None = None
     _alarm: Alarm | None = None  # once it is no longer young
+    _request: bytes = b""  # until its answer has begun; it may be 20 MB
+    _opening: asyncio.Task[None] | None = None  # while a connection is waited for
+    _asked: float = 0.0  # when it was asked for
     _keep_alive: bool = False
     _paused: bool = False
     _resumed: float = 0.0  # when we last read on after a pause
 
-    async def ask(self, request: bytes) -> ResponseHead:
-        """Send a request and return its answer's head, final and judged.
+    def ask(self, request: bytes) -> None:
+        """Send a request; what becomes of it is told by `_answered` or `_unanswered`.
 
         A kept-alive connection may have died unnoticed; if it gave not one byte, the
         request goes out once more on a fresh one.
-
-        Raises:
-            Overloaded, UpstreamUnavailable, UpstreamTimeout, UpstreamProtocolError.
         """
-        connection = self.provider.pool.take() or await self._acquire(fresh=False)
-        try:
-            head = await self._send(connection, request)
-        except UpstreamUnavailable:
-            if connection.used == 1 or connection.answered:
-                raise
-            self.release()
-            self.retried = True
-            self.waited += self._clock() - self.sent  # for an answer that could not come
-            head = await self._send(await self._acquire(fresh=True), request)
+        self._request = request
+        connection = self.provider.pool.take()
+        if connection is not None:
+            self._send(connection)
+        else:
+            self._open(fresh=False)
+
+    # What a subclass is told, if it has not released the exchange before.
+
+    def _answered(self, head: ResponseHead) -> None:
+        """Take the head of the answer, final and judged."""
+        raise NotImplementedError
+
+    def _unanswered(self, error: Exception) -> None:
+        """Take Overloaded, UpstreamUnavailable, UpstreamTimeout or UpstreamProtocolError."""
+        raise NotImplementedError
+
+    # What the connection says.
+
+    def headed(self, head: ResponseHead) -> None:
+        """Take the head of the answer."""
+        self._request = b""
         self._keep_alive = head.keep_alive
-        return head
+        self._answered(head)
+
+    def lost(self, error: GatewayError) -> None:
+        """Take note that no answer is to come; of a stale connection that is no failure."""
+        connection = self._connection
+        kept = connection is not None and connection.used > 1 and not connection.answered
+        if kept and isinstance(error, UpstreamUnavailable):
+            self._ask_again()
+        else:
+            self._unanswered(error)
+
+    def _ask_again(self) -> None:
+        request = self._request
+        self.release()
+        self.retried = True
+        self.waited += self._clock() - self.sent  # for an answer that could not come
+        self._request = request
+        self._open(fresh=True)
+
+    # The body.
 
     def deliver(self, sink: Sink) -> None:
         """Give the body, as it comes off the wire, to `sink`."""
         if self._connection is not None:
             self._connection.deliver(sink)
 
-    async def collect(self, head: ResponseHead, limit: int) -> bytes:
-        """Return the whole body.
+    def collect(self, head: ResponseHead, limit: int, told: Told) -> None:
+        """Call `told` with the whole body, once.
 
-        Raises:
-            UpstreamProtocolError: it is longer than `limit`, badly framed, or cut.
-            UpstreamTimeout: it came to a halt.
+        Or with UpstreamProtocolError: it is longer than `limit`, badly framed, or cut; or
+        with UpstreamTimeout: it came to a halt.
         """
-        collector = self.taker = Collector(self, head.framing, limit, self._clock)
+        collector = self.taker = Collector(self, head.framing, limit, self._clock, told)
         self.deliver(collector)
-        return await collector.whole
+        if head.framing == 0:  # nothing comes that it would look at
+            collector.look()
 
     def pause(self) -> None:
         """Stop reading the answer; its time limits wait, but for the total."""
@@ -100,23 +137,24 @@ class Exchange(msgspec.Struct, eq=False):
     def release(self) -> None:
         """Give the connection back, or drop it.  May be called twice."""
         self.taker = None  # it may know us, and hold a whole answer: no cycle is to keep that
-        if self.sent:
-            self.provider.young.discard(self)
+        self._request = b""
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opened()
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        self.provider.young.discard(self)
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            reusable = self.clean and self._keep_alive
-            self.provider.pool.release(connection, reusable=reusable)
+        self.provider.pool.release(connection, reusable=self.clean and self._keep_alive)
 
-    def _send(
-        self, connection: UpstreamConnection, request: bytes
-    ) -> asyncio.Future[ResponseHead]:
+    def _send(self, connection: UpstreamConnection) -> None:
         self._connection = connection
         self.sent = now = self._clock()
         self._watch(now)
-        return connection.send(request)
+        connection.send(self._request, self)
 
     def _watch(self, now: float) -> None:
         """Have the time limits looked at, first when the nearest may be over."""
@@ -133,12 +171,24 @@ class Exchange(msgspec.Struct, eq=False):
         if again is not None:
             self._alarm = Alarm(self._loop, self._ring, again)
 
-    async def _acquire(self, *, fresh: bool) -> UpstreamConnection:
-        asked = self._clock()
+    def _open(self, *, fresh: bool) -> None:
+        """Have a connection waited for."""
+        self._asked = self._clock()
+        self._opening = self._loop.create_task(self._acquire(fresh=fresh))
+
+    def _opened(self) -> None:
+        self.waited += self._clock() - self._asked
+        self._opening = None
+
+    async def _acquire(self, *, fresh: bool) -> None:
         try:
-            return await self.provider.pool.acquire(fresh=fresh)
-        finally:
-            self.waited += self._clock() - asked
+            connection = await self.provider.pool.acquire(fresh=fresh)
+        except Exception as error:
+            self._opened()
+            self._unanswered(error)
+        else:
+            self._opened()
+            self._send(connection)
 
     def _ring(self, now: float) -> float | None:
         """Fail the exchange at a time limit, or say when to look again."""
@@ -161,56 +211,95 @@ class Exchange(msgspec.Struct, eq=False):
         return None
 
 
+class Awaited(Exchange):
+    """An exchange of one who waits for the head, and then for the body."""
+
+    _head: asyncio.Future[ResponseHead] | None = None
+
+    def head(self, request: bytes) -> asyncio.Future[ResponseHead]:
+        """Send a request and return the future of its answer's head."""
+        self._head = head = asyncio.get_running_loop().create_future()
+        self.ask(request)
+        return head
+
+    def body(self, head: ResponseHead, limit: int) -> asyncio.Future[bytes]:
+        """Return the future of the whole body; it fails as `collect` tells."""
+        body: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.collect(head, limit, partial(_settle, body))
+        return body
+
+    def _answered(self, head: ResponseHead) -> None:
+        if self._head is not None:
+            _settle(self._head, head)
+
+    def _unanswered(self, error: Exception) -> None:
+        if self._head is not None:
+            _settle(self._head, error)
+
+
+def _settle(future: asyncio.Future[T], outcome: T | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+
+
 class Collector:
     """The sink of a body that is wanted whole."""
 
-    __slots__ = ("_clock", "_decoder", "_exchange", "_parts", "last", "whole")
+    __slots__ = ("_clock", "_decoder", "_exchange", "_parts", "_told", "last")
 
     def __init__(
-        self, exchange: Exchange, framing: int, limit: int, clock: Callable[[], float]
+        self,
+        exchange: Exchange,
+        framing: int,
+        limit: int,
+        clock: Callable[[], float],
+        told: Told,
     ) -> None:
         self.last = 0.0  # when bytes came
         self._clock = clock
-        self.whole: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._exchange = exchange
+        self._told: Told | None = told  # until it is told
         self._decoder = BodyDecoder(framing, limit)
         self._parts: list[bytes] = []
-        if self._decoder.ended:
-            self._complete()
 
     def data(self, data: bytes) -> None:
         """Take bytes; those after the end make the connection worthless."""
-        if self.whole.done():
+        if self._told is None:
             self._exchange.clean = False
             return
         self.last = self._clock()
         try:
             self._parts.append(self._decoder.feed(data))
         except BodyTooLong as error:
-            self._break(UpstreamProtocolError(error.message, kind="body_too_long"))
+            self._tell(UpstreamProtocolError(error.message, kind="body_too_long"))
         except BadChunk as error:
-            self._break(UpstreamProtocolError(error.message, kind="framing"))
+            self._tell(UpstreamProtocolError(error.message, kind="framing"))
         else:
-            if self._decoder.ended:
-                self._complete()
+            self.look()
 
     def lost(self, error: GatewayError | None) -> None:
         """End a body that lasts until the connection closes; any other was cut."""
         if error is not None:
-            self._break(error)
+            self._tell(error)
             return
         try:
             self._decoder.eof()
         except BadChunk:
-            self._break(UpstreamProtocolError("the upstream's answer was cut", kind="truncated"))
+            self._tell(UpstreamProtocolError("the upstream's answer was cut", kind="truncated"))
         else:
-            self._complete()
+            self.look()
 
-    def _complete(self) -> None:
-        if not self.whole.done():
+    def look(self) -> None:
+        """Tell of the body if it is whole."""
+        if self._decoder.ended and self._told is not None:
             self._exchange.clean = not self._decoder.surplus
-            self.whole.set_result(b"".join(self._parts))
+            self._tell(b"".join(self._parts))
 
-    def _break(self, error: GatewayError) -> None:
-        if not self.whole.done():
-            self.whole.set_exception(error)
+    def _tell(self, outcome: bytes | GatewayError) -> None:
+        told, self._told = self._told, None
+        if told is not None:
+            told(outcome)

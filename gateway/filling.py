@@ -66,8 +66,8 @@ class Filler(Job):
 
     def cancel(self, reason: str) -> None:
         """End the generation now; whoever reads is told so, and nothing comes after it."""
-        super().cancel(reason)
         self._close(State.CANCELLED, reason)
+        super().cancel(reason)
 
     def pause(self) -> None:
         """Stop reading the upstream."""

@@ -11,7 +11,7 @@ import contextlib
 
 from gateway.desk import Desk
 from gateway.errors import GatewayError, Overloaded
-from gateway.exchange import Exchange
+from gateway.exchange import Awaited
 from gateway.provider import Provider
 from gateway.series import CHECKS
 from gateway.settings import Health
@@ -76,13 +76,13 @@ class HealthCheck:
             Overloaded: all our connections to it are in use.
         """
         desk = self._desk
-        exchange = Exchange(self._provider, desk.loop, desk.clock, desk.clock())
+        exchange = Awaited(self._provider, desk.loop, desk.clock, desk.clock())
         request = self._provider.look(self._health.path.encode(), self._provider.keys.spare())
         try:
             async with asyncio.timeout(self._health.timeout):
-                head = await exchange.ask(request)
+                head = await exchange.head(request)
                 with contextlib.suppress(UpstreamProtocolError):
-                    await exchange.collect(head, MOST)
+                    await exchange.body(head, MOST)
         except TimeoutError:
             return f"no whole answer in {self._health.timeout:g} s"
         except Overloaded:

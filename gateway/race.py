@@ -3,16 +3,13 @@
     first ──── says nothing ──┬──────────►  whoever speaks first has the request;
                               └─ second ─►  the other's connection drops in that moment
 
-Each runs in a task of its own.  One that fails leaves the other alone; when both have, the
-race has failed as the last of them did.
+One that fails leaves the other alone; when both have, the race is over.
 """
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import Protocol
 
 from gateway.desk import Desk
-from gateway.errors import GatewayError
 from gateway.tries import Try
 
 
@@ -22,55 +19,39 @@ Entrant = tuple[Try, bytes]  # and its request
 class Racer(Protocol):
     """Whose tries they are."""
 
-    def follow(self, one: Try, request: bytes) -> Coroutine[Any, Any, None]:
-        """Take a try to its end; when it speaks, tell the race that it has won."""
-
     def hedge(self) -> Entrant | None:
         """Make the second; None: there is nobody to ask."""
-
-    def outlived(self, one: Try, error: GatewayError, other: Try) -> None:
-        """Take note that one failed while the other goes on."""
 
 
 class Race:
     """A try, and the one that is sent beside it where it is slow."""
 
-    __slots__ = (
-        "_desk", "_leaving", "_model", "_over", "_racer", "_running", "_second", "_timer",
-        "_told",
-    )  # fmt: skip
+    __slots__ = ("_desk", "_model", "_racer", "_running", "_second", "_timer", "_told")
 
-    def __init__(self, desk: Desk, model: str, racer: Racer) -> None:
+    def __init__(self, desk: Desk, model: str, racer: Racer, first: Try, delay: float) -> None:
+        """Begin with a try that is about to be sent; the second follows `delay` seconds behind."""
         self._desk = desk
         self._model = model  # a label
         self._racer = racer
-        self._running: dict[asyncio.Task[None], Try] = {}
-        self._leaving: set[asyncio.Task[None]] = set()  # were dropped, and are not done yet
-        self._over: asyncio.Future[None] = desk.loop.create_future()
-        self._timer: asyncio.TimerHandle | None = None  # until the second
+        self._running = [first]
+        self._timer: asyncio.TimerHandle = desk.loop.call_later(delay, self._send_second)
         self._second: Try | None = None
         self._told = False  # what became of it
-
-    async def run(self, first: Entrant, delay: float) -> None:
-        """Return once one was taken to its end; the second follows `delay` seconds behind.
-
-        Raises:
-            GatewayError: the one that was left has failed.
-        """
-        self._enter(*first)
-        del first  # a request may be 20 MB
-        self._timer = self._desk.loop.call_later(delay, self._send_second)
-        try:
-            await self._over
-        finally:
-            self.drop()
-            if self._leaving:
-                await asyncio.wait(self._leaving)
 
     def won(self, one: Try) -> None:
         """Take note that a try speaks: the other has lost."""
         self._tell("won" if one is self._second else "lost")
         self._drop_all_but(one)
+
+    def lost(self, one: Try) -> Try | None:
+        """Take note that a try failed; return the one that goes on without it."""
+        self._running.remove(one)
+        if one is self._second:
+            self._tell("failed")
+        if self._running:
+            return self._running[0]
+        self._timer.cancel()
+        return None
 
     def drop(self) -> None:
         """End both: nobody wants their answer any more."""
@@ -79,53 +60,19 @@ class Race:
 
     # Inside.
 
-    def _enter(self, one: Try, request: bytes) -> None:
-        task = self._desk.loop.create_task(self._racer.follow(one, request))
-        self._running[task] = one
-        task.add_done_callback(self._ended)
-
     def _send_second(self) -> None:
-        if self._over.done():  # in this moment
-            return
         entrant = self._racer.hedge()
         if entrant is not None:
-            self._second = entrant[0]
-            self._enter(*entrant)
+            self._second, request = entrant
+            self._running.append(self._second)
+            self._second.ask(request)
 
     def _drop_all_but(self, winner: Try | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        for task, one in tuple(self._running.items()):
+        self._timer.cancel()
+        for one in self._running:
             if one is not winner:
-                del self._running[task]
-                self._leaving.add(task)
-                one.close()  # now, not when its task wakes up
-                task.cancel()
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        one = self._running.pop(task, None)
-        if one is None:
-            self._leaving.discard(task)
-            return
-        if error is not None and one is self._second:
-            self._tell("failed")
-        if isinstance(error, GatewayError) and self._running:
-            (other,) = self._running.values()
-            self._racer.outlived(one, error, other)
-            one.close()
-        else:
-            self._end(one, error)
-
-    def _end(self, one: Try, error: BaseException | None) -> None:
-        if not isinstance(error, GatewayError | None):
-            one.close()  # a defect: whose try it was, nobody asks any more
-        if self._over.done():
-            return
-        if error is None:
-            self._over.set_result(None)
-        else:
-            self._over.set_exception(error)
+                one.close()
+        self._running = [] if winner is None else [winner]
 
     def _tell(self, outcome: str) -> None:
         """Count what became of the second, if there is one; once."""

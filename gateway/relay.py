@@ -1,8 +1,9 @@
 """The one story: ask the provider, pass on what it says, settle.
 
-A job is one request on its way.  It runs in a task whose every way out closes its
-exchange and then settles, once, whatever happened.  A try that fails before a reader
-has an event of its answer may be followed by another (`attempts.py`).
+A job is one request on its way.  It has no task: it is told of the head of an answer
+(`headed`), of its end (`ended`), and of a try that failed (`failed`); every way out
+closes its try and then settles, once, whatever happened.  A try that fails before a
+reader has an event of its answer may be followed by another (`attempts.py`).
 
     tries.py    one request to one target; a job has one after the other
     race.py     two at once, where the first is slow
@@ -12,8 +13,9 @@ has an event of its answer may be followed by another (`attempts.py`).
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Callable
 from enum import Enum
+from functools import partial
 
 from gateway._sseparse import timing
 from gateway.attempts import Attempts
@@ -55,8 +57,8 @@ class Job:
     """One request on its way to a provider and back."""
 
     __slots__ = (
-        "_attempts", "_desk", "_dialect", "_first", "_functions", "_model", "_race", "_received",
-        "_record", "_reply", "_running", "_stopped", "_task", "_try", "_usage", "_wants_usage",
+        "_attempts", "_desk", "_dialect", "_first", "_functions", "_model", "_over", "_pause",
+        "_race", "_received", "_record", "_reply", "_stopped", "_try", "_usage", "_wants_usage",
     )  # fmt: skip
 
     def __init__(self, desk: Desk, order: Order, request: Request, reply: Receipt) -> None:
@@ -79,20 +81,21 @@ class Job:
         )
         dropped = self._attempts.rehearse() if order.early else ()
         # The latest, or of two at once the one that spoke; its provider is the one that is named.
-        self._try = prepare(desk, self._attempts.target, received, received)
+        self._try = prepare(desk, self, self._attempts.target, received, received)
         self._try.dropped = dropped
         self._race: Race | None = None
+        self._pause: asyncio.TimerHandle | None = None  # before the next try
         self._first = 0.0  # when the answer, or its first event, was here
         self._usage: Usage | None = None
         self._stopped: GatewayError | None = None  # why we ended it ourselves
-        self._running = False  # its task has begun
+        self._over = False
         self._wants_usage = call.wants_usage
         self._functions = call.functions
 
     def begin(self) -> None:
         """Start; from here on the job looks after itself."""
         self._desk.jobs.add(self)
-        self._task = self._desk.loop.create_task(self._run())
+        self._ask()
 
     @property
     def dropped(self) -> list[str]:
@@ -122,14 +125,14 @@ class Job:
     def cancel(self, reason: str) -> None:
         """End the job: nobody wants its answer.  The provider's connection drops now."""
         self._record.end = self._record.end or reason
-        self._interrupt()
+        self._conclude(self._stopped)
 
     def shut_down(self) -> None:
         """End the job because the process ends; its client is told so."""
         if not self._record.end:  # else only the rest of the provider's body is awaited
             self._record.end = "shutdown"
             self._stopped = self._shutdown_error()
-        self._interrupt()
+        self._conclude(self._stopped)
 
     def _shutdown_error(self) -> GatewayError:
         if self._first:
@@ -138,8 +141,8 @@ class Job:
 
     # What the two kinds do in their own way.
 
-    def _receive(self, one: Try, head: ResponseHead) -> Awaitable[None]:
-        """Begin to take a good answer; done when it is over."""
+    def _receive(self, one: Try, head: ResponseHead) -> None:
+        """Begin to take a good answer; `ended` or `failed` is called when it is over."""
         raise NotImplementedError
 
     def _failed(self, error: GatewayError) -> None:
@@ -152,62 +155,73 @@ class Job:
 
     # The story.
 
-    async def _run(self) -> None:
-        self._running = True
-        error: Exception | None = None
+    def _ask(self) -> None:
+        """Ask a provider."""
+        one, model = self._try, self._model
         try:
-            while True:
-                try:
-                    await self._round()
-                    break
-                except GatewayError as failure:
-                    delay = self._again(failure)
-                await self._renew(delay)
-        except asyncio.CancelledError:
-            error = self._stopped
-        except GatewayError as caught:
-            error = caught
-            # Its frames hold the request, perhaps 20 MB, and the last of them holds it: a cycle.
-            error.__traceback__ = error.__cause__ = error.__context__ = None
-        except Exception as caught:
-            error = caught
-        finally:
-            self._try.close()
-        self._settle(error)
+            request = self._attempts.begin(one)
+            if model.hedge is not None and not self._record.hedged:
+                self._race = Race(self._desk, model.name, self, one, model.hedge)
+            one.ask(request)
+        except Exception as error:
+            self.failed(one, error)
 
-    def _round(self) -> Awaitable[None]:
-        """Ask one provider; done once all is received."""
-        request = self._attempts.begin(self._try)
-        hedge_after = self._model.hedge
-        if hedge_after is None or self._record.hedged:
-            return self.follow(self._try, request)
-        self._race = Race(self._desk, self._model.name, self)
-        return self._race.run((self._try, request), hedge_after)
-
-    def _again(self, error: GatewayError) -> float:
-        """Return the seconds until another try, which is the next; raise if there is none."""
-        one, attempts = self._try, self._attempts
-        delay = attempts.failed(one, error, self._received)
-        if delay is None:
-            raise attempts.last_word(one, error) from None
-        if isinstance(error, UpstreamError):
-            self._desk.metrics.upstream_error(one.provider.name, error.kind)
-        return delay
-
-    async def follow(self, one: Try, request: bytes) -> None:
-        """Take a try to its end."""
-        asking = one.ask(request)
-        del request  # it may be 20 MB
-        head = await asking
+    def headed(self, one: Try, head: ResponseHead) -> None:
+        """Take the head of an answer, and then the answer."""
         one.overhead = one.sent - one.since - one.waited
         self._desk.metrics.overhead_request.observe(one.overhead)
         one.fields = passed_back(head)
-        if head.status != 200:
-            await self._refused(one, head)
-        receiving = self._receive(one, head)
-        del head  # some KB of fields; a stream lives for minutes
-        await receiving
+        try:
+            if head.status == 200:
+                self._receive(one, head)
+            else:
+                self._refuse(one, head)
+        except Exception as error:
+            self.failed(one, error)
+
+    def ended(self, one: Try) -> None:
+        """Take note that all of an answer is here."""
         one.succeeded()
+        self._conclude(None)
+
+    def failed(self, one: Try, error: Exception) -> None:
+        """Go on with another try, or end with this one's failure."""
+        if self._over:
+            return
+        try:
+            if not isinstance(error, GatewayError):
+                raise error
+            if not self._goes_on(one, error):
+                self._renew(self._again(one, error))
+        except Exception as last:
+            self._conclude(last)
+
+    def _goes_on(self, one: Try, error: GatewayError) -> bool:
+        """Tell whether there is another try beside one that failed."""
+        race, other = self._race, None
+        if race is not None:
+            other = race.lost(one)
+            self._race = race if other is not None else None
+        if other is None:
+            return False
+        self._try = other
+        self._attempts.outlived(one, error)
+        self._count(one, error)
+        one.close()
+        return True
+
+    def _again(self, one: Try, error: GatewayError) -> float:
+        """Return the seconds until another try, which is the next; raise if there is none."""
+        attempts = self._attempts
+        delay = attempts.failed(one, error, self._received)
+        if delay is None:
+            raise attempts.last_word(one, error)
+        self._count(one, error)
+        return delay
+
+    def _count(self, one: Try, error: Exception) -> None:
+        if isinstance(error, UpstreamError):
+            self._desk.metrics.upstream_error(one.provider.name, error.kind)
 
     def _chosen(self, one: Try) -> None:
         """Note that a reader has, or is about to have, an event of a try: there is no other."""
@@ -218,68 +232,79 @@ class Job:
         one.answered()
 
     def hedge(self) -> Entrant | None:
-        """Make a try that runs beside the present one; there is no third beside them."""
+        """Make a try that is to run beside the present one; there is no third beside them."""
         entrant = self._attempts.hedge(self._try)
         self._record.hedged = entrant is not None
         return entrant
 
-    def outlived(self, one: Try, error: GatewayError, other: Try) -> None:
-        """Take note that one of two tries failed."""
-        self._try = other
-        self._attempts.outlived(one, error)
-        if isinstance(error, UpstreamError):
-            self._desk.metrics.upstream_error(one.provider.name, error.kind)
-
-    async def _renew(self, delay: float) -> None:
-        """Forget a try that failed; when the time of the next has come, be ready for it."""
+    def _renew(self, delay: float) -> None:
+        """Forget a try that failed; when the time of the next has come, begin that."""
         desk, began = self._desk, self._try.began
         self._try.close()
-        self._try = prepare(desk, self._attempts.target, desk.clock(), began)
+        self._try = prepare(desk, self, self._attempts.target, desk.clock(), began)
         if delay:
-            await self._pause(delay)
-            self._try.since = desk.clock()
+            self._pause = desk.loop.call_later(delay, self._resume)
+        else:
+            self._resume()
+
+    def _resume(self) -> None:
+        self._pause = None
+        self._try.since = self._desk.clock()
         if self._attempts.failures:
-            desk.metrics.retried(self._attempts.cause)
+            self._desk.metrics.retried(self._attempts.cause)
+        self._ask()
 
-    async def _pause(self, delay: float) -> None:
-        # Not asyncio.sleep: the desk has the clock that counts.
-        over: asyncio.Future[None] = self._desk.loop.create_future()
-        timer = self._desk.loop.call_later(delay, _come, over)
-        try:
-            await over
-        finally:
-            timer.cancel()
-
-    def _interrupt(self) -> None:
-        self._try.release()
-        if self._race is not None:
-            self._race.drop()
-        self._task.cancel()
-        # A task that is cancelled before its first step never runs; what must be done
-        # at the end is done here then.
-        if not self._running:
-            self._running = True
-            self._try.close()
-            self._settle(self._stopped)
-
-    async def _refused(self, one: Try, head: ResponseHead) -> None:
-        """Raise the provider's own error, with its body."""
+    def _refuse(self, one: Try, head: ResponseHead) -> None:
+        """Take the body of the provider's own error; then the try has failed with that."""
         if head.status < 400:
             # A redirect is never followed: it would carry our key to another host.
             raise UpstreamProtocolError(f"the upstream answered {head.status}", kind="status")
-        body = one.provider.redacted(await one.collect(head, MAX_ERROR))
+        self._collect(one, head, MAX_ERROR, partial(self._refused, one, head))
+
+    def _refused(self, one: Try, head: ResponseHead, body: bytes) -> None:
+        body = one.provider.redacted(body)
         error = UpstreamAnswer(head.status, head.get(b"content-type") or b"text/plain", body)
         if self._translates(one):
             error.translate(self._dialect.error_body, self._record.request_id)
         wall = self._desk.wall()
         error.retry_after, error.delay = retry_after(head, wall), asked_delay(head, wall)
         error.final = head.get(b"x-should-retry") == b"false"
-        raise error
+        self.failed(one, error)
 
-    def _settle(self, error: Exception | None) -> None:
-        """Tell the client of a failure; count and log the request.  Runs once."""
-        self._desk.jobs.discard(self)
+    def _collect(
+        self, one: Try, head: ResponseHead, limit: int, then: Callable[[bytes], None]
+    ) -> None:
+        """Do something with the body of an answer, once all of it is here."""
+        one.collect(head, limit, partial(self._collected, one, then))
+
+    def _collected(
+        self, one: Try, then: Callable[[bytes], None], body: bytes | GatewayError
+    ) -> None:
+        if isinstance(body, GatewayError):
+            self.failed(one, body)
+            return
+        try:
+            then(body)
+        except Exception as error:
+            self.failed(one, error)
+
+    def _conclude(self, error: Exception | None) -> None:
+        """Close all, tell the client of a failure, count and log the request; once."""
+        if self._over:
+            return
+        self._over = True
+        if isinstance(error, GatewayError):
+            # Its frames hold the request, perhaps 20 MB, and the last of them holds it: a cycle.
+            error.__traceback__ = error.__cause__ = error.__context__ = None
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        if self._race is not None:
+            self._race.drop()
+            self._race = None  # it knows us
+        self._try.close()
         self._attempts.end()
+        self._desk.jobs.discard(self)
         try:
             if error is not None:
                 self._fail(error)
@@ -287,8 +312,8 @@ class Job:
             self._account()
 
     def _fail(self, error: Exception) -> None:
-        if isinstance(error, UpstreamError) and error is not self._stopped:
-            self._desk.metrics.upstream_error(self._try.provider.name, error.kind)
+        if error is not self._stopped:
+            self._count(self._try, error)
         if not isinstance(error, GatewayError):
             self._desk.log.crash(error)
             error = GatewayError("internal error")
@@ -337,12 +362,6 @@ def _last(fields: bytes) -> bytes:
     ours = b"x-should-retry: "
     kept = [line for line in fields.splitlines(keepends=True) if not line.startswith(ours)]
     return b"".join(kept) + ours + b"false\r\n"
-
-
-def _come(over: "asyncio.Future[None]") -> None:
-    # Its task may have been cancelled, and not be awake yet.
-    if not over.done():
-        over.set_result(None)
 
 
 def reason_of(error: GatewayError) -> str:

@@ -43,14 +43,20 @@ class Story(Protocol):
     def finished(self) -> None:
         """Close the log: all was said."""
 
+    def ended(self, one: Try) -> None:
+        """Take note that the provider's part is over."""
+
+    def failed(self, one: Try, error: Exception) -> None:
+        """Take note that there is no good answer, or no more of it."""
+
     def refused(self, one: Try, error: UpstreamRefused) -> None:
         """Close the log behind the provider's own error, which stands in it."""
 
 
 class Source(Tap):
-    """The answer of one try; `outcome` is done when the provider's part is over."""
+    """The answer of one try; the story is told when the provider's part is over."""
 
-    __slots__ = ("_desk", "_live", "_story", "_tail", "_translation", "began", "of", "outcome")
+    __slots__ = ("_desk", "_live", "_over", "_story", "_tail", "_translation", "began", "of")
 
     def __init__(
         self,
@@ -63,7 +69,7 @@ class Source(Tap):
         translation: Translation | None,
     ) -> None:
         self.of = of
-        self.outcome: asyncio.Future[None] = desk.loop.create_future()
+        self._over = False  # the provider's part is
         self.began = False  # the log has an event of it
         self._desk = desk
         self._story = story
@@ -167,10 +173,10 @@ class Source(Tap):
         if not self._live.log.closed:
             if batch is not None or self._translation is not None:
                 self._take_last(batch, now)
-            if not self.outcome.done():
+            if not self._over:
                 self._conclude(now)  # closing wakes the readers: last entries and end go as one
         parser, exchange = self.parser, self.of
-        if self.outcome.done():
+        if self._over:
             exchange.clean = False  # bytes after the end, or an end that was not good
         elif parser.ended or parser.fault is not None or parser.error is not None:
             exchange.clean = parser.ended and not parser.surplus
@@ -226,13 +232,14 @@ class Source(Tap):
 
     def _break(self, error: GatewayError) -> None:
         """End the provider's part with an error, unless it is over."""
-        if not self.outcome.done():
-            self.outcome.set_exception(error)
-            self.outcome.exception()  # seen, even if who waits for it is cancelled meanwhile
+        if not self._over:
+            self._over = True
+            self._story.failed(self.of, error)
 
     def _end(self) -> None:
         """End the provider's part, unless it is over."""
         if self._tail is not None:
             self._tail.cancel()
-        if not self.outcome.done():
-            self.outcome.set_result(None)
+        if not self._over:
+            self._over = True
+            self._story.ended(self.of)

@@ -4,7 +4,6 @@ What its provider says comes from a `source`.
 """
 
 import re
-from collections.abc import Awaitable
 
 import msgspec
 
@@ -79,7 +78,7 @@ class Stream(Filler):
 
     # Inside.
 
-    def _receive(self, one: Try, head: ResponseHead) -> Awaitable[None]:
+    def _receive(self, one: Try, head: ResponseHead) -> None:
         if not EVENTS.match(head.get(b"content-type")):
             raise UpstreamProtocolError("the upstream did not answer with events", kind="media")
         translation = None
@@ -90,11 +89,10 @@ class Stream(Filler):
         source = Source(self._desk, self, one, head, strip_usage=strip, translation=translation)
         self._source = source
         one.deliver(source)
-        return source.outcome
 
-    async def _renew(self, delay: float) -> None:
+    def _renew(self, delay: float) -> None:
         self._source = None
-        await super()._renew(delay)
+        super()._renew(delay)
 
     def _say_last(self, state: State, fault: GatewayError | None) -> None:
         log = self.live.log
@@ -134,16 +132,14 @@ class Stream(Filler):
             error = StreamInterrupted("the upstream's stream was cut")
         super()._fail(error)
 
-    def _settle(self, error: Exception | None) -> None:
+    def _account(self) -> None:
         source = self._source
         if source is not None:
             self._usage = source.usage
             # An error in place of the first event is told by its status.
             self._events = source.parser.events if source.began else 0
-        try:
-            super()._settle(error)
-        finally:
-            self._source = None  # it leads back here: a cycle
+        super()._account()
+        self._source = None  # it leads back here: a cycle
 
     def _delivered(self) -> tuple[int, int]:
         return self._events, self._reply.bytes_sent

@@ -1,10 +1,12 @@
 """One try: a request to one target, under one key; and what its end teaches of both."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 from gateway.desk import Desk
 from gateway.errors import GatewayError
 from gateway.exchange import Exchange
+from gateway.guard import ResponseHead
 from gateway.keyring import Key
 from gateway.refusals import Ground, ground
 from gateway.retry import LONGEST_WAIT, blames
@@ -19,11 +21,22 @@ USUAL_COOLING = 1.0
 Write = Callable[[Target, Key], tuple[bytes, tuple[str, ...]]]
 
 
+class Story(Protocol):
+    """Whose tries they are."""
+
+    def headed(self, one: "Try", head: ResponseHead) -> None:
+        """Take the head of the answer to a try."""
+
+    def failed(self, one: "Try", error: Exception) -> None:
+        """Take note that there is no good answer to a try, or no more of it."""
+
+
 class Try(Exchange, kw_only=True):
     """An exchange with a target's provider.  Whoever makes one must `close` it."""
 
     _desk: Desk
     target: Target
+    story: Story | None  # until it is closed: it knows us
     since: float  # when it was up to us to send it
     dropped: tuple[str, ...] = ()  # parameters that are not in the request as it was sent
     fields: bytes = b""  # of the provider's answer, for the client
@@ -86,6 +99,7 @@ class Try(Exchange, kw_only=True):
     def close(self) -> None:
         """End it; without an outcome it is nobody's fault.  May be called twice."""
         self.release()
+        self.story = None
         if self._closed:
             return
         self._closed = True
@@ -105,6 +119,14 @@ class Try(Exchange, kw_only=True):
         return self._keys_out() if ours else error
 
     # Inside.
+
+    def _answered(self, head: ResponseHead) -> None:
+        if self.story is not None:
+            self.story.headed(self, head)
+
+    def _unanswered(self, error: Exception) -> None:
+        if self.story is not None:
+            self.story.failed(self, error)
 
     def _well(self) -> None:
         if self.provider.breaker.succeeded():
@@ -130,8 +152,9 @@ class Try(Exchange, kw_only=True):
             provider.keys.limited(key, min(LONGEST_WAIT, delay), now)
 
 
-def prepare(desk: Desk, target: Target, since: float, began: float) -> Try:
+def prepare(desk: Desk, story: Story | None, target: Target, since: float, began: float) -> Try:
     """Return a try that has not begun; `began` is when the first of its request did."""
     return Try(
-        target.provider, desk.loop, desk.clock, began, _desk=desk, target=target, since=since
-    )
+        target.provider, desk.loop, desk.clock, began,
+        _desk=desk, story=story, target=target, since=since,
+    )  # fmt: skip

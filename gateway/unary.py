@@ -1,6 +1,7 @@
 """A generation whose answer is one body; in `kept.py` more than one client may wait for it."""
 
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -32,12 +33,15 @@ class Collector(Job):
         """What stands over the answer; by its id a response is found, so nobody may guess it."""
         return msgspec.structs.replace(super()._heading, id=self._desk.hub.id())
 
-    async def _receive(self, one: Try, head: ResponseHead) -> None:
+    def _receive(self, one: Try, head: ResponseHead) -> None:
         type = head.get(b"content-type")
         if type.lower().startswith(b"text/html"):
             # A page of something on the way; an SDK would hand it to the user as an answer.
             raise UpstreamProtocolError("the upstream answered with a web page", kind="media")
-        body = await one.collect(head, MAX_ANSWER)
+        self._collect(one, head, MAX_ANSWER, partial(self._pass_on, one, type))
+
+    def _pass_on(self, one: Try, type: bytes, body: bytes) -> None:
+        """Let whoever waits have a body, if it is a good answer."""
         came = self._desk.clock()
         body = self._judged(one, body)
         if self._translates(one):
@@ -47,6 +51,7 @@ class Collector(Job):
         self._record.end = "finished"
         one.release()  # the client's next request finds the connection idle
         self._give(body, type or JSON)
+        self.ended(one)
 
     def _give(self, body: bytes, type: bytes) -> None:
         """Let whoever waits have the answer."""

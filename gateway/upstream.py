@@ -33,6 +33,16 @@ class Phase(Enum):
 IDLE, HEAD, BODY, DEAD = Phase
 
 
+class Asker(Protocol):
+    """Who sent a request."""
+
+    def headed(self, head: ResponseHead) -> None:
+        """Take the final head of the answer; its body waits for a sink."""
+
+    def lost(self, error: GatewayError) -> None:
+        """There is no head to come."""
+
+
 class Sink(Protocol):
     """Who takes the body of an answer."""
 
@@ -47,25 +57,20 @@ class UpstreamConnection(Intake, asyncio.Protocol):
     """One connection to a provider."""
 
     __slots__ = (
-        "_answered", "_early", "_fate", "_head", "_interim", "_loop", "_on_idle_lost", "_phase",
+        "_answered", "_asker", "_early", "_fate", "_interim", "_on_idle_lost", "_phase",
         "_reader", "_transport", "idle_since", "used", "valve",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        on_idle_lost: "Callable[[UpstreamConnection], None]",
-    ) -> None:
+    def __init__(self, on_idle_lost: "Callable[[UpstreamConnection], None]") -> None:
         self.used = 0  # exchanges begun on it
         self.idle_since = 0.0  # kept by the pool
         self.valve: Valve | None = None  # pauses its reading, while there is a transport
-        self._loop = loop
         self._on_idle_lost = on_idle_lost
         self._transport: asyncio.Transport | None = None
         self._phase = IDLE
         # The exchange.
         self._reader = ResponseReader()
-        self._head: asyncio.Future[ResponseHead] | None = None
+        self._asker: Asker | None = None  # until it has a head
         self._answered = False  # at least one byte came back
         self._interim = 0
         self._early = b""  # body bytes that came before the sink
@@ -83,21 +88,20 @@ class UpstreamConnection(Intake, asyncio.Protocol):
 
     # What the exchange's owner calls.
 
-    def send(self, request: bytes) -> asyncio.Future[ResponseHead]:
-        """Write a whole request, not a HEAD, and return the future of its answer's head.
+    def send(self, request: bytes, asker: Asker) -> None:
+        """Write a whole request, not a HEAD; the asker is told of its answer, once.
 
-        The future fails with UpstreamUnavailable or UpstreamProtocolError.
+        If it is lost, then as UpstreamUnavailable or UpstreamProtocolError, if not by `fail`.
         """
         self.used += 1
         self._answered = False
         self._interim = 0
-        self._head = head = self._loop.create_future()
         if self._phase is IDLE and self._transport is not None:
             self._phase = HEAD
+            self._asker = asker
             self._transport.write(request)
         else:  # it was opened, and closed again before its owner woke up
-            head.set_exception(UpstreamUnavailable(CLOSED_EARLY, kind="reset"))
-        return head
+            asker.lost(UpstreamUnavailable(CLOSED_EARLY, kind="reset"))
 
     def deliver(self, sink: Sink) -> None:
         """Give the body to `sink` from now on, beginning with what has come already."""
@@ -132,7 +136,7 @@ class UpstreamConnection(Intake, asyncio.Protocol):
     def abort(self) -> None:
         """Drop the connection at once.  May be called twice."""
         self._phase = DEAD
-        self.sink = None
+        self.sink = self._asker = None
         if self._transport is not None:
             self._transport.abort()
 
@@ -165,24 +169,31 @@ class UpstreamConnection(Intake, asyncio.Protocol):
     # Inside.
 
     def _read_head(self, data: bytes) -> None:
-        """Take heads out of `data` up to the final one; interim answers are skipped."""
+        """Take heads out of `data` up to the final one, and tell who asked."""
         try:
-            while (found := self._reader.feed(data)) is not None:
-                raw, data = found
-                head = read_response(raw)
-                if head.status >= 200:
-                    self._phase = BODY
-                    self._early = data
-                    future, self._head = self._head, None
-                    if future is not None and not future.done():
-                        future.set_result(head)
-                    return
-                self._interim += 1
-                if self._interim > MAX_INTERIM:
-                    raise UpstreamProtocolError("too many interim answers", kind="interim")
+            head = self._final(data)
         except UpstreamProtocolError as error:
             text = f"the upstream's answer: {error.message}"
             self.fail(UpstreamProtocolError(text, kind=error.kind))
+            return
+        asker = self._asker
+        if head is not None and asker is not None:
+            self._phase = BODY
+            self._asker = None
+            asker.headed(head)
+
+    def _final(self, data: bytes) -> ResponseHead | None:
+        """Return the final head, if it is whole; interim answers are skipped."""
+        while (found := self._reader.feed(data)) is not None:
+            raw, data = found
+            head = read_response(raw)
+            if head.status >= 200:
+                self._early = data
+                return head
+            self._interim += 1
+            if self._interim > MAX_INTERIM:
+                raise UpstreamProtocolError("too many interim answers", kind="interim")
+        return None
 
     def _unasked(self) -> None:
         """Drop an idle connection that spoke: a 408, or the answer to nobody's request."""
@@ -198,9 +209,9 @@ class UpstreamConnection(Intake, asyncio.Protocol):
         if phase is IDLE:
             self._on_idle_lost(self)
         elif phase is HEAD:
-            future, self._head = self._head, None
-            if future is not None and not future.done():
-                future.set_exception(error or UpstreamUnavailable(CLOSED_EARLY, kind="reset"))
+            asker, self._asker = self._asker, None
+            if asker is not None:
+                asker.lost(error or UpstreamUnavailable(CLOSED_EARLY, kind="reset"))
         elif self.sink is not None:
             sink, self.sink = self.sink, None
             sink.lost(error)

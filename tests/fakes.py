@@ -2,7 +2,7 @@
 
 import asyncio
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from gateway.delay import Delay
@@ -63,7 +63,7 @@ class FakeHandle:
 
 
 class FakeLoop:
-    """A clock and its timers; nothing happens until `wind`.  Futures are of the running loop."""
+    """A clock and its timers; nothing happens until `wind`.  All else is of the running loop."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
@@ -87,6 +87,9 @@ class FakeLoop:
 
     def create_future(self) -> "asyncio.Future[Any]":
         return asyncio.get_running_loop().create_future()
+
+    def create_task(self, story: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        return asyncio.get_running_loop().create_task(story)
 
     @property
     def timers(self) -> list[float]:
@@ -132,7 +135,7 @@ class FakeProvider:
             await asyncio.sleep(0)
         if self.fail is not None:
             raise self.fail
-        connection = UpstreamConnection(self.loop, on_lost)
+        connection = UpstreamConnection(on_lost)
         transport = FakeTransport()
         connection.connection_made(transport)  # type: ignore[arg-type]
         self.transports.append(transport)
@@ -151,7 +154,7 @@ def wind_by_hand(server: Server) -> WoundLoop:
     """Give a server's jobs and exchanges a clock that only the test moves."""
     desk, loop = server.desk, WoundLoop()
     desk.loop = loop  # type: ignore[assignment]
-    desk.clock = server.public.clock = loop.time
+    desk.clock = server.public.host.clock = loop.time
     for waiting in (desk, *server.providers.values()):
         waiting.young = Delay(loop, waiting.young.seconds)  # type: ignore[arg-type]
     return loop

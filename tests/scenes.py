@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from gateway._sseparse import Batch
 from gateway.delay import Delay
 from gateway.desk import Desk
-from gateway.exchange import Exchange
+from gateway.exchange import Awaited
 from gateway.hub import Hub
 from gateway.metrics import Metrics
 from gateway.pool import Pool
@@ -79,8 +79,8 @@ class ExchangeScene(PoolScene):
         young = Delay(self.loop, min(first_event, idle, total))
         self.provider = SimpleNamespace(name="p", timeouts=timeouts, young=young, pool=self.pool)
 
-    def exchange(self) -> Exchange:
-        return Exchange(self.provider, self.loop, self.loop.time, self.loop.time())
+    def exchange(self) -> Awaited:
+        return Awaited(self.provider, self.loop, self.loop.time, self.loop.time())
 
     @property
     def peer(self) -> UpstreamConnection:
@@ -101,11 +101,11 @@ class ExchangeScene(PoolScene):
         assert await task == b"hello"
         self.dial.transports[-1].written = b""
 
-    async def story(self, exchange: Exchange | None = None) -> bytes:
+    async def story(self, exchange: Awaited | None = None) -> bytes:
         """Ask, take the whole answer, and clean up, as the relay does."""
         exchange = exchange or self.exchange()
         try:
-            return await exchange.collect(await exchange.ask(b"request"), LIMIT)
+            return await exchange.body(await exchange.head(b"request"), LIMIT)
         finally:
             exchange.release()
 

@@ -76,7 +76,7 @@ class Scene:
 
     def go(self):
         """Begin a try at the target whose turn it is; return its request."""
-        self.one = prepare(self.desk, self.attempts.target, self.now, self.now)
+        self.one = prepare(self.desk, None, self.attempts.target, self.now, self.now)
         return self.attempts.begin(self.one)
 
     def failed(self, error):

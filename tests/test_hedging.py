@@ -11,6 +11,7 @@ from gateway.breaker import LIMIT, State
 from gateway.mock import MockProvider, Options
 from gateway.retry import RESERVE, SHARE
 from tests.fakes import until, wind_by_hand
+from tests.scenes import settled
 from tests.scripted import (
     ANSWER,
     CHUNKED,
@@ -228,8 +229,6 @@ async def test_a_request_is_not_kept_in_memory_while_the_answer_of_a_winner_stre
             loop.wind(DELAY)
             await client.head()
             await client.chunk()
-            (job,) = stand.server.desk.jobs
-            await until(lambda: not job._race._leaving)
             held, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
@@ -576,6 +575,7 @@ async def test_at_whatever_moment_it_ends_nothing_is_left(turns, how, stream):
         else:
             job.cancel(how)
         await desk.jobs.empty()
+        await settled()  # who opens a connection takes a turn to leave it
         assert [provider.pool.active for provider in stand.server.providers.values()] == [0, 0]
         assert not stand.server.providers["mock"].pool.idle
         left = [task.get_coro().__qualname__ for task in asyncio.all_tasks() - before]

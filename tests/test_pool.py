@@ -1,5 +1,7 @@
 """Pool: every connection is in one place, every slot comes back, whoever leaves whenever."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from gateway.errors import Overloaded
@@ -57,7 +59,7 @@ WORTHLESS = {
 async def test_a_connection_of_no_more_use_is_dropped(spoil, reusable):
     scene = PoolScene()
     connection = await scene.pool.acquire()
-    connection.send(b"")
+    connection.send(b"", SimpleNamespace(lost=lambda error: None))
     spoil(connection, scene.dial.transports[0])
     scene.pool.release(connection, reusable=reusable)
 

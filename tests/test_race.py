@@ -1,36 +1,27 @@
 """Two tries at once, in whatever order they speak, fail, end, or are not wanted any more."""
 
-import asyncio
 from types import SimpleNamespace
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.race import Race
-from gateway.upstream_errors import UpstreamUnavailable
 from tests.fakes import FakeLoop
-from tests.scenes import settled
 
 
 class FakeTry:
-    """A try; the test says what becomes of it by `end`."""
+    """A try; the test says what becomes of it."""
 
     def __init__(self, name):
         self.name = name
         self.closed = False
-        self.end = asyncio.get_running_loop().create_future()
+        self.asked = b""
+
+    def ask(self, request):
+        self.asked = request
 
     def close(self):
         self.closed = True
-
-    def fail(self):
-        if not self.end.done():
-            self.end.set_exception(UpstreamUnavailable(self.name))
-
-    def finish(self):
-        if not self.end.done():
-            self.end.set_result(None)
 
 
 class Scene:
@@ -38,142 +29,84 @@ class Scene:
 
     def __init__(self, *, alone=False):
         self.loop = FakeLoop()
-        self.loop.create_task = asyncio.get_running_loop().create_task
-        self.tries = {"a": FakeTry("a"), "b": FakeTry("b")}
+        self.a, self.b = FakeTry("a"), FakeTry("b")
         self.alone = alone
         self.counted = []
-        self.outlived_by = []
-        self.winner = None
         metrics = SimpleNamespace(hedged=lambda model, outcome: self.counted.append(outcome))
         desk = SimpleNamespace(loop=self.loop, metrics=metrics)
-        self.race = Race(desk, "m", self)
-        self.task = asyncio.ensure_future(self.race.run((self.tries["a"], b""), 1.0))
-
-    async def follow(self, one, request):
-        await one.end
+        self.race = Race(desk, "m", self, self.a, 1.0)
 
     def hedge(self):
-        return None if self.alone else (self.tries["b"], b"")
-
-    def outlived(self, one, error, other):
-        self.outlived_by.append((one.name, other.name))
-
-    def speak(self, name):
-        """Let a try have its first event, as the job does; one that is closed has none."""
-        one = self.tries[name]
-        if self.winner is None and not one.closed and not one.end.done():
-            self.winner = name
-            self.race.won(one)
-
-    async def over(self):
-        """Return what the race came to."""
-        await settled()
-        (outcome,) = await asyncio.gather(self.task, return_exceptions=True)
-        for one in self.tries.values():
-            one.end.cancel() or one.end.cancelled() or one.end.exception()  # it was seen
-        return outcome.message if isinstance(outcome, UpstreamUnavailable) else outcome
+        return None if self.alone else (self.b, b"again")
 
 
-async def test_the_second_comes_when_its_time_has_come():
+def test_the_second_comes_when_its_time_has_come():
     scene = Scene()
-    await settled()
     scene.loop.wind(0.9)
-    assert len(scene.race._running) == 1
+    assert not scene.b.asked
     scene.loop.wind(0.2)
-    assert len(scene.race._running) == 2
+    assert scene.b.asked == b"again"
 
-    scene.speak("b")
-    assert scene.tries["a"].closed, "in that moment"
-    scene.tries["b"].finish()
-    assert await scene.over() is None
+    scene.race.won(scene.b)
+    assert scene.a.closed, "in that moment"
+    assert not scene.b.closed
     assert scene.counted == ["won"]
 
 
-async def test_the_first_may_run_alone():
+def test_the_first_may_run_alone():
     scene = Scene(alone=True)
-    await settled()
     scene.loop.wind(2)
-    scene.speak("a")
-    scene.tries["a"].fail()
+    scene.race.won(scene.a)
 
-    assert await scene.over() == "a"
+    assert scene.race.lost(scene.a) is None
     assert scene.counted == []
 
 
-async def test_when_both_have_failed_the_last_one_says_why():
+def test_the_one_that_fails_leaves_the_other_alone():
     scene = Scene()
-    await settled()
     scene.loop.wind(1)
-    scene.tries["b"].fail()
-    await settled()
-    assert not scene.task.done()
-    scene.tries["a"].fail()
 
-    assert await scene.over() == "a"
-    assert scene.outlived_by == [("b", "a")]
+    assert scene.race.lost(scene.b) is scene.a
+    assert scene.race.lost(scene.a) is None
     assert scene.counted == ["failed"]
+    assert (scene.a.closed, scene.b.closed) == (False, False), "whose they are closes them"
 
 
-@pytest.mark.parametrize("name", ["a", "b"])
-async def test_a_defect_ends_it_at_once(name):
-    scene = Scene()
-    await settled()
-    scene.loop.wind(1)
-    scene.tries[name].end.set_exception(ZeroDivisionError())
+def test_there_is_no_second_once_the_first_has_spoken_or_failed():
+    for end in (Race.won, Race.lost):
+        scene = Scene()
+        end(scene.race, scene.a)
+        scene.loop.wind(1)
 
-    assert isinstance(await scene.over(), ZeroDivisionError)
-    assert [one.closed for one in scene.tries.values()] == [True, True]
-
-
-async def test_the_time_of_the_second_may_come_as_the_first_has_just_failed():
-    scene = Scene()
-    await settled()
-    scene.tries["a"].fail()
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    scene.loop.wind(1)
-
-    assert await scene.over() == "a"
-    assert scene.race._second is None
+        assert not scene.b.asked
+        assert not scene.loop.timers
 
 
-MOVES = ("wind", "turn", "speak a", "speak b", "fail a", "fail b", "finish a", "finish b", "leave")
+MOVES = ("wind", "speak a", "speak b", "fail a", "fail b", "leave")
 
 
-@pytest.mark.filterwarnings("error")
 @given(st.lists(st.sampled_from(MOVES), max_size=12))
 def test_in_any_order_one_answers_at_most_and_all_is_given_back(moves):
-    asyncio.run(_in_order(moves))
-
-
-async def _in_order(moves):
     scene = Scene()
-    await settled()
-    for move in moves:
-        name, one = move[-1], scene.tries.get(move[-1])
+    winner = None
+    for move in (*moves, "leave"):
+        one = {"a": scene.a, "b": scene.b}.get(move[-1])
         if move == "wind":
             scene.loop.wind(1)
-        elif move == "turn":
-            await asyncio.sleep(0)
         elif move == "leave":
             scene.race.drop()
-            scene.task.cancel()
-        elif move.startswith("speak") and one in scene.race._running.values():
-            scene.speak(name)
-        elif move.startswith("fail"):
-            one.fail()
-        elif move.startswith("finish") and scene.winner == name:
-            one.finish()
-    scene.race.drop()
-    scene.task.cancel()
-    await scene.over()
+        elif one not in scene.race._running:
+            continue
+        elif move.startswith("speak"):
+            winner = one
+            scene.race.won(one)
+        else:
+            scene.race.lost(one)
+            one.close()
 
-    losers = [one for one in scene.tries.values() if one.name != scene.winner]
-    sent = scene.race._second is not None
-    assert all(one.closed or one.end.done() or (one.name == "b" and not sent) for one in losers)
-    assert len(scene.counted) == sent
-    assert ("won" in scene.counted) == (scene.winner == "b")
+    assert scene.a.closed
+    assert scene.b.closed == bool(scene.b.asked)
+    assert len(scene.counted) == bool(scene.b.asked)
+    assert ("won" in scene.counted) == (winner is scene.b)
     assert not scene.race._running
-    assert not scene.race._leaving
     assert not scene.loop.timers
-    assert asyncio.all_tasks() == {asyncio.current_task()}

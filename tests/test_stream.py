@@ -216,21 +216,6 @@ async def test_bytes_after_the_answer_cost_the_connection(steps):
     assert connections == 2
 
 
-async def test_bytes_that_come_before_the_job_has_woken_cost_the_connection_too():
-    async with Scripted(CHUNKED + chunk(TEXT)) as provider, Stand(url=provider.url) as stand:
-        client = await stand.ask()
-        await client.head()
-        await client.chunk()
-        (job,) = stand.server.desk.jobs
-        job._source.data(chunk(FINISH + DONE) + LAST)
-        job._source.data(b"HTTP/1.1 200 OK\r\n")
-        await stand.server.desk.jobs.empty()
-        left = idle(stand)
-        await client.close()
-
-    assert left == 0
-
-
 async def test_a_stream_that_is_over_leaves_no_cycle():
     async with Stand() as stand:
         client = await stand.open()

@@ -35,17 +35,37 @@ class Scene:
     def __init__(self):
         self.lost = []
         self.transport = FakeTransport()
-        self.connection = UpstreamConnection(asyncio.get_running_loop(), self.lost.append)
+        self.connection = UpstreamConnection(self.lost.append)
         self.connection.connection_made(self.transport)
 
     def __iter__(self):
         return iter((self.connection, self.transport))
 
 
+class Asker:
+    """Who awaits a head."""
+
+    def __init__(self):
+        self.head = asyncio.get_running_loop().create_future()
+
+    def headed(self, head):
+        self.head.set_result(head)
+
+    def lost(self, error):
+        self.head.set_exception(error)
+
+
+def send(connection):
+    """Send a request and return the future of its answer's head."""
+    asker = Asker()
+    connection.send(REQUEST, asker)
+    return asker.head
+
+
 async def in_body():
     """A scene whose answer's head has come, and a sink for its body."""
     scene, body = Scene(), Body()
-    head = scene.connection.send(REQUEST)
+    head = send(scene.connection)
     scene.connection.data_received(OK)
     await head
     scene.connection.deliver(body)
@@ -54,7 +74,7 @@ async def in_body():
 
 async def test_a_request_is_written_in_one_piece_and_its_head_comes_back():
     connection, transport = Scene()
-    head = connection.send(REQUEST)
+    head = send(connection)
     assert transport.written == REQUEST
     assert not connection.answered
 
@@ -69,7 +89,7 @@ async def test_head_and_body_arrive_the_same_however_they_are_cut():
     for cut in range(1, len(answer)):
         connection, _ = Scene()
         body = Body()
-        head = connection.send(REQUEST)
+        head = send(connection)
         connection.data_received(answer[:cut])
         connection.data_received(answer[cut:])
         assert (await head).status == 200
@@ -88,7 +108,7 @@ async def test_a_body_goes_straight_to_its_sink():
 
 async def test_interim_answers_are_skipped_up_to_a_bound():
     connection, transport = Scene()
-    head = connection.send(REQUEST)
+    head = send(connection)
     connection.data_received(INTERIM * MAX_INTERIM)
     assert not head.done()
     assert not transport.aborted
@@ -103,7 +123,7 @@ async def test_interim_answers_are_skipped_up_to_a_bound():
 async def test_interim_answers_are_counted_for_each_exchange():
     connection, transport = Scene()
     for _ in range(3):
-        head = connection.send(REQUEST)
+        head = send(connection)
         connection.data_received(INTERIM * MAX_INTERIM + OK + b"hello")
         await head
         connection.deliver(Body())
@@ -127,7 +147,7 @@ BAD_HEADS = {
 @pytest.mark.parametrize("raw", BAD_HEADS.values(), ids=BAD_HEADS.keys())
 async def test_a_bad_head_fails_the_exchange_and_ends_the_connection(raw):
     connection, transport = Scene()
-    head = connection.send(REQUEST)
+    head = send(connection)
     connection.data_received(raw)
 
     assert transport.aborted
@@ -147,7 +167,7 @@ GOING = {
 @pytest.mark.parametrize("go", GOING.values(), ids=GOING.keys())
 async def test_a_peer_that_goes_before_its_head_is_unavailable(go):
     connection, _ = Scene()
-    head = connection.send(REQUEST)
+    head = send(connection)
     go(connection)
 
     with pytest.raises(UpstreamUnavailable) as caught:
@@ -160,7 +180,7 @@ async def test_a_peer_that_goes_before_its_head_is_unavailable(go):
 
 async def test_half_a_head_counts_as_an_answer():
     connection, _ = Scene()
-    head = connection.send(REQUEST)
+    head = send(connection)
     connection.data_received(b"H")
     connection.eof_received()
 
@@ -193,7 +213,7 @@ async def test_a_connection_that_dies_before_its_first_request_is_unavailable(go
     go(connection)
 
     with pytest.raises(UpstreamUnavailable, match=CLOSED_EARLY):
-        await connection.send(REQUEST)
+        await send(connection)
     assert transport.written == b""
     assert connection.used == 1, "a fresh one: there is nothing to repeat"
 
@@ -201,7 +221,7 @@ async def test_a_connection_that_dies_before_its_first_request_is_unavailable(go
 @pytest.mark.parametrize("go", GOING.values(), ids=GOING.keys())
 async def test_a_sink_that_comes_late_gets_the_body_and_its_end(go):
     connection, _ = Scene()
-    head = connection.send(REQUEST)
+    head = send(connection)
     connection.data_received(OK + b"he")
     connection.data_received(b"llo")
     go(connection)
@@ -215,7 +235,7 @@ async def test_a_sink_that_comes_late_gets_the_body_and_its_end(go):
 
 async def test_a_sink_that_comes_late_hears_of_a_clean_end_as_one():
     connection, _ = Scene()
-    head = connection.send(REQUEST)
+    head = send(connection)
     connection.data_received(OK + b"hello")
     connection.eof_received()
     connection.connection_lost(None)  # as the transport says once we dropped it
@@ -229,7 +249,7 @@ async def test_a_sink_that_comes_late_hears_of_a_clean_end_as_one():
 async def test_a_sink_that_has_enough_is_told_nothing_more():
     """It ends the exchange from within the first bytes it is given."""
     connection, _ = Scene()
-    connection.send(REQUEST)
+    send(connection)
     connection.data_received(OK + b"hello")
     body = Body()
     body.data = lambda data: connection.abort()
@@ -251,7 +271,7 @@ async def test_failing_tells_the_sink_why_and_drops_the_connection():
 
 async def test_failing_before_the_head_fails_its_future():
     connection, transport = Scene()
-    head = connection.send(REQUEST)
+    head = send(connection)
     connection.fail(UpstreamTimeout("too slow"))
 
     assert transport.aborted
@@ -277,7 +297,7 @@ async def test_an_ended_exchange_makes_room_for_another():
     connection = scene.connection
     connection.data_received(b"hello")
     connection.finish()
-    head = connection.send(REQUEST)
+    head = send(connection)
     assert not connection.answered
     connection.data_received(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n")
 
