@@ -71,6 +71,22 @@ def model_and_stream(dict body not None):
     return model, stream is True
 
 
+def chat_asked(dict body not None):
+    """Return what the body of a chat asks for beside the chat.
+
+    That is the model, and whether it wants a stream, to be told of usage in it, and calls of
+    tools as those of functions.
+
+    Raises:
+        ClientError: as `model_and_stream`, or its stream_options are none; names the parameter.
+    """
+    model, stream = model_and_stream(body)
+    options = body.get("stream_options")
+    if options is not None and not isinstance(options, dict):
+        raise ClientError("stream_options must be an object", param="stream_options")
+    return model, stream, bool(options and options.get("include_usage")), bool(body.get("functions"))
+
+
 cdef dict object_in(bytes text):
     """Return the object that a JSON text is, mended if need be; {} if it is none."""
     try:

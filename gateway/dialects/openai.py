@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from gateway._sseparse import OPENAI, depth, model_and_stream, read_usage, said
+from gateway._sseparse import OPENAI, chat_asked, depth, read_usage, said
 from gateway.client_errors import ClientError
 from gateway.dialects import (
     calls,
@@ -68,12 +68,8 @@ def _value(text: str) -> Any:
 
 
 def _judged(body: dict[str, Any], *, streams: bool = True) -> Call:
-    model, stream = model_and_stream(body)
-    options, functions = body.get("stream_options"), body.get("functions")
-    if options is not None and not isinstance(options, dict):
-        raise ClientError("stream_options must be an object", param="stream_options")
-    wants_usage = bool(options and options.get("include_usage"))
-    return Call("openai", model, stream and streams, wants_usage, body, bool(functions))
+    model, stream, wants_usage, functions = chat_asked(body)
+    return Call("openai", model, stream and streams, wants_usage, body, functions)
 
 
 def upstream_body(call: Call, model: str) -> bytes:
