@@ -100,6 +100,21 @@ async def test_a_bad_body_fails_the_exchange(answer, kind):
     assert str(scene) == "0 active, 0 idle, 0 waiting"
 
 
+async def test_on_an_idle_connection_nothing_waits_for_a_turn_of_the_loop():
+    scene = ExchangeScene()
+    await scene.used()
+    exchange = scene.exchange()
+    head = exchange.head(b"request")
+    assert scene.dial.transports[0].written == b"request"
+
+    scene.peer.data_received(HEAD + b"he")
+    body = exchange.body(head.result(), 100)
+    scene.peer.data_received(b"llo")
+    assert body.result() == b"hello"
+    exchange.release()
+    assert str(scene) == "0 active, 1 idle, 0 waiting"
+
+
 async def test_a_reset_amid_a_body_is_not_its_end():
     scene = ExchangeScene()
     task = asyncio.ensure_future(scene.story())
