@@ -107,9 +107,62 @@ def test_a_command_that_nobody_reads_ends_without_a_word(arguments, to_error, bu
     assert not done.stderr
 
 
-def test_a_command_without_an_output_is_done():
-    done = subprocess.run(["sh", "-c", '"$@" >&- 2>&-', "sh", *COMMAND, "version"], cwd=ROOT)
-    assert done.returncode == 0
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize(("arguments", "to_error"), PRINTS.values(), ids=PRINTS.keys())
+def test_a_command_whose_output_has_no_room_says_so_and_fails(
+    arguments, to_error, buffered, config
+):
+    told = [argument.format(file=config()) for argument in arguments]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*COMMAND, *told],
+            cwd=ROOT,
+            env=environment({} if buffered else {"PYTHONUNBUFFERED": "1"}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if to_error else full,
+            stderr=full if to_error else subprocess.PIPE,
+            timeout=PATIENCE,
+        )
+
+    assert done.returncode == 1
+    assert not done.stdout
+    said = b"headgate: cannot write: No space left on device\n"
+    assert done.stderr == (None if to_error else said)
+
+
+def redirected(redirections: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a shell does that was told `redirections`."""
+    return subprocess.run(
+        ["sh", "-c", f'exec "$@" {redirections}', "sh", *COMMAND, *arguments],
+        cwd=ROOT,
+        env=environment({}),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+
+
+@pytest.mark.parametrize("arguments", [("version",), ("mock",), ("demo",), ("check", "{file}")])
+def test_a_command_without_an_output_says_so_and_fails(arguments, config):
+    done = redirected(">&-", *(argument.format(file=config()) for argument in arguments))
+    assert done.returncode == 1
+    assert done.stderr.startswith("headgate: standard output is closed")
+    assert done.stderr.count("\n") == 1
+    assert redirected(">&- 2>&-", "version").returncode == 1
+
+
+def test_what_is_for_standard_error_goes_nowhere_else_when_that_is_closed():
+    done = redirected("2>&-", "serve", "--config", "/nonexistent/headgate.toml")
+    assert (done.returncode, done.stdout) == (EX_CONFIG, "")
+
+
+def test_no_socket_takes_the_place_of_a_closed_input(config):
+    """libuv ends a process that closes such a one."""
+    serve = ["serve", "--config", config()]
+    with Program(*serve, shell='exec "$@" <&-') as program:
+        served(program)
+        program.signal(signal.SIGTERM)
+        assert program.end() == (0, "")
 
 
 def test_a_good_file_is_called_good(config):
