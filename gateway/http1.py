@@ -31,7 +31,7 @@ from gateway.errors import (
     RequestTimeout,
     RequestTooLarge,
 )
-from gateway.flow import STALL_LOOK, STALL_TIMEOUT, WRITE_HIGH, WRITE_LOW, Valve
+from gateway.flow import STALL_LOOK, STALL_TIMEOUT, WRITE_HIGH, WRITE_LOW, Valve, unsent
 from gateway.guard import RequestHead, read_request
 from gateway.heads import HeadReader
 from gateway.host import MAX_UNWANTED, NO_HEAD, Host, Request, Route
@@ -360,8 +360,8 @@ class HttpConnection(asyncio.Protocol):
         self._alarm.sooner(self._deadline)
 
     def _ring(self, now: float) -> float | None:
-        if self._transport is not None and (waiting := self._transport.get_write_buffer_size()):
-            return self._ring_unsent(now, waiting)
+        if self._transport is not None and self._transport.get_write_buffer_size():
+            return self._ring_unsent(now, unsent(self._transport))
         self._unsent = inf
         if now < self._deadline:
             return None if self._deadline == inf else self._deadline

@@ -1,5 +1,7 @@
 """HttpConnection and time: who is waited for, how long, and what a slow client gets."""
 
+import socket
+
 import pytest
 
 from gateway.flow import STALL_LOOK, STALL_TIMEOUT, WRITE_HIGH
@@ -237,6 +239,24 @@ def test_a_reader_has_its_time_from_the_last_byte_it_took(age, after, amid):
 
     assert client.transport.aborted
     assert site.host.stalls == 1
+
+
+def test_what_the_system_still_sends_to_a_reader_is_taken():
+    """It takes more of ours only when much of what it holds is gone."""
+    site, client = stalled_stream()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        client.transport.socket = ours
+        for _ in range(10):
+            ours.send(BLOCK)
+        for _ in range(10):
+            site.loop.wind(STALL_TIMEOUT - 1)
+            theirs.recv(len(BLOCK))
+        site.loop.wind(STALL_TIMEOUT - STALL_LOOK)
+        assert not client.transport.is_closing()
+        site.loop.wind(2 * STALL_LOOK)
+
+    assert client.transport.aborted
 
 
 def test_a_reader_that_stops_again_is_cut_again():
