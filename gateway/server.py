@@ -108,9 +108,11 @@ class Server:
         self._watch()
 
     def heed_signals(self) -> None:
-        """Leave on SIGTERM and SIGINT; to be called before READY is said."""
+        """Leave on SIGTERM and SIGINT, and when the terminal is gone; before READY is said."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self.leave)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # or nohup(1) has started us
+            self._loop.add_signal_handler(signal.SIGHUP, self._hang_up, has_terminal())
 
     async def start(self) -> None:
         """Open everything and say READY.
@@ -144,6 +146,14 @@ class Server:
     def leave(self) -> None:
         """Begin to drain; called again, do not wait for anything."""
         (self._hurry if self._leaving.is_set() else self._leaving).set()
+
+    def _hang_up(self, terminal: bool) -> None:
+        """Begin to drain, if that says that our terminal is gone; it may say so twice."""
+        if not terminal:
+            # Who says that to a service wants the file read again, and no stream cut.
+            self._log.warning("SIGHUP reads nothing anew: restart to change the configuration")
+        elif not self._leaving.is_set():
+            self.leave()
 
     # Leaving.
 
@@ -334,6 +344,15 @@ async def _serve(config: Config, log: Log) -> None:
         await server.run()
     finally:
         server.close()
+
+
+def has_terminal() -> bool:
+    """Say whether a terminal controls this process, and takes it along when it hangs up."""
+    try:
+        os.close(os.open(os.ctermid(), os.O_RDONLY))
+    except OSError:
+        return False
+    return True
 
 
 def request_ids() -> Callable[[], str]:

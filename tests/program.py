@@ -36,7 +36,7 @@ class Program:
     """`with Program("serve", …) as program`: a process; what is left of it is killed."""
 
     def __init__(self, *arguments: str, shell: str = 'exec "$@"', **env: str) -> None:
-        """Run a command as `shell` says, which has its words as arguments."""
+        """Run a command as `shell` says, which has its words as arguments, without a terminal."""
         self.lines: list[str] = []  # of its standard output, read so far
         self._process = subprocess.Popen(
             ["sh", "-c", shell, "sh", *COMMAND, *arguments],
@@ -46,6 +46,7 @@ class Program:
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
             text=True,
+            start_new_session=True,
         )
 
     def __enter__(self) -> "Program":

@@ -341,6 +341,55 @@ def test_an_idle_server_ends_at_once(config, number):
         assert program.end() == (0, "")
 
 
+STREAM = orjson.dumps({"model": "m", "stream": True, "mock": {"tokens": 40, "interval": 10}})
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_terminal_that_hangs_up_lets_a_live_stream_finish(config, times):
+    """It may say so twice: once itself, once by its shell."""
+    mine, theirs = os.openpty()
+    terminal = f'exec "$@" <{os.ttyname(theirs)}'  # the first of a session to open it has it
+    with (
+        Program("mock", "--listen", "127.0.0.1:0") as mock,
+        Program("serve", "--config", config(listening(mock)), shell=terminal) as program,
+    ):
+        port = served(program)["public"]
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as client:
+            client.request("POST", "/v1/chat/completions", STREAM)
+            answer = client.getresponse()
+            answer.readline()
+            for fd in (theirs, mine):
+                os.close(fd)
+            program.read_until('"draining"')
+            for _ in range(times - 1):
+                program.signal(signal.SIGHUP)
+            rest = answer.read()
+        status, err = program.end()
+
+    assert rest.endswith(b"data: [DONE]\n\n")
+    assert (status, err) == (0, "")
+
+
+def test_a_service_goes_on_when_it_is_told_to_read_its_file_again(config):
+    with Program("serve", "--config", config()) as program:
+        port = served(program)["public"]
+        program.signal(signal.SIGHUP)
+        said = program.read_until("SIGHUP reads nothing anew")
+        socket.create_connection(("127.0.0.1", port)).close()
+        program.signal(signal.SIGTERM)
+        assert program.end() == (0, "")
+    assert orjson.loads(said.splitlines()[-1])["level"] == "warning"
+
+
+def test_nohup_is_heeded(config):
+    with Program("serve", "--config", config(), shell='trap "" HUP; exec "$@"') as program:
+        served(program)
+        program.signal(signal.SIGHUP)
+        program.signal(signal.SIGTERM)
+        assert program.end() == (0, "")
+    assert "SIGHUP" not in "".join(program.lines)
+
+
 def test_the_log_format_of_the_command_line_goes_before_that_of_the_file(config):
     with Program("serve", "--config", config(), "--log-format", "text") as program:
         program.read_until("started")
