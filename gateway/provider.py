@@ -21,7 +21,7 @@ from gateway.dialects.known import UPSTREAMS
 from gateway.guard import RequestHead, ResponseHead
 from gateway.keyring import Key, Keyring
 from gateway.metrics import Metrics
-from gateway.pool import Pool
+from gateway.pool import Pool, Room
 from gateway.reply import field
 from gateway.resolver import Resolver
 from gateway.retry import Budget
@@ -58,6 +58,7 @@ class Provider:
         *,
         resolver: Resolver,
         metrics: Metrics,
+        room: Room,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         url = config.base_url
@@ -76,6 +77,7 @@ class Provider:
             config.name,
             _dialer(config, resolver, loop, self.metrics.connect.observe),
             limit=config.max_connections,
+            room=room,
             patience=limits.connect,
             loop=loop,
         )

@@ -30,10 +30,11 @@ from gateway.http1 import HttpConnection
 from gateway.hub import Hub
 from gateway.logs import Log, RequestRecord, bridged
 from gateway.metrics import Key, Metrics
+from gateway.pool import Room
 from gateway.provider import Provider
 from gateway.resolver import Resolver
 from gateway.routes import Api, error_body
-from gateway.settings import Config
+from gateway.settings import Config, Upstream
 from gateway.sockets import (
     ADMIN_CONNECTIONS,
     BACKLOG,
@@ -43,6 +44,7 @@ from gateway.sockets import (
     open_listener,
     refuse_others,
     shown,
+    upstream_limit,
 )
 from gateway.systemd import Notifier, inherited_sockets, watchdog_interval
 from gateway.units import Tcp
@@ -85,10 +87,10 @@ class Server:
         models = [model.name for model in config.models.values()]
         self._metrics = Metrics(models, config.upstreams)
         self._resolver = Resolver()
-        self.providers = {
-            name: Provider(upstream, resolver=self._resolver, metrics=self._metrics, loop=loop)
-            for name, upstream in config.upstreams.items()
-        }
+        limit = connection_limit()
+        spare = min(OVERLOAD_ANSWERS, limit // SPARE_SHARE)
+        self._room = Room(upstream_limit(limit + spare), self._full)
+        self.providers = {name: self._provider(u) for name, u in config.upstreams.items()}
         logs = config.logs
         self._hub = Hub(loop, retain=logs.retain, max_bytes=logs.max_bytes, on_crash=log.crash)
         self.desk = Desk(hub=self._hub, metrics=self._metrics, log=log, loop=loop)
@@ -98,8 +100,6 @@ class Server:
             for name, upstream in config.upstreams.items()
             if upstream.health is not None
         ]
-        limit = connection_limit()
-        spare = min(OVERLOAD_ANSWERS, limit // SPARE_SHARE)
         self.public = self._host(api.route, limit, spare)
         admin_host = config.server.admin.host if isinstance(config.server.admin, Tcp) else ""
         admin = Admin(self._metrics, self._checks, admin_host)
@@ -129,6 +129,7 @@ class Server:
             await self._listen("public", self.public, sockets)
         await self._listen("admin", self._admin, open_listener(server.admin, self._inherited))
         await asyncio.gather(*(self._resolve(p) for p in self.providers.values()))
+        self._warn_of_limits()
         self._tick_lag(time.monotonic())
         self._tick_watchdog()
         for check in self._health:
@@ -225,6 +226,15 @@ class Server:
             error_body=error_body,
         )
 
+    def _provider(self, upstream: Upstream) -> Provider:
+        return Provider(
+            upstream,
+            resolver=self._resolver,
+            metrics=self._metrics,
+            room=self._room,
+            loop=self._loop,
+        )
+
     async def _listen(self, name: str, host: Host, sockets: list[socket.socket]) -> None:
         for sock in sockets:
             sock.setblocking(False)
@@ -249,6 +259,22 @@ class Server:
             self._log.warning(error.message, upstream=provider.name)
 
     # Watching.
+
+    def _warn_of_limits(self) -> None:
+        for name, provider in self.providers.items():
+            if provider.pool.limit < self._config.upstreams[name].max_connections:
+                self._log.warning(
+                    "max_connections is more than open files allow (LimitNOFILE=, ulimit -n)",
+                    upstream=name,
+                    limit=provider.pool.limit,
+                )
+
+    def _full(self) -> None:
+        """Say, once, that requests are refused for want of file descriptors."""
+        self._log.error(
+            "no room for more connections to upstreams: more open files are needed (LimitNOFILE=)",
+            limit=self._room.limit,
+        )
 
     def _refused(
         self, error: GatewayError, head: RequestHead, request_id: str, client: str

@@ -390,6 +390,37 @@ def test_nohup_is_heeded(config):
     assert "SIGHUP" not in "".join(program.lines)
 
 
+def test_who_begins_more_than_there_are_descriptors_for_shuts_nobody_out(config):
+    """One client may have many generations under way, with a connection to the provider each."""
+    few = 'ulimit -n 150; exec "$@"'
+    silent = orjson.dumps({"model": "m", "stream": True, "mock": {"fault": "stall-first"}})
+    quick = ('keys = ["${', 'timeouts = { connect = "50ms" }\nkeys = ["${')
+    with (
+        Program("mock", "--listen", "127.0.0.1:0") as mock,
+        Program("serve", "--config", config(listening(mock), quick=quick), shell=few) as program,
+    ):
+        port = served(program)["public"]
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as client:
+            for _ in range(150):
+                client.request("POST", "/v1/chat/completions", silent, {"prefer": "respond-async"})
+                client.getresponse().read()
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as another:
+            another.request("POST", "/v1/chat/completions", STREAM)
+            answer = another.getresponse()
+            said = answer.read()
+        for _ in range(2):
+            program.signal(signal.SIGTERM)
+            program.read_until('"draining"')
+        status, err = program.end()
+
+    lines = "".join(program.lines)
+    assert (answer.status, orjson.loads(said)["error"]["code"]) == (503, "overloaded")
+    assert "max_connections is more than open files allow" in lines
+    assert "Too many open files" not in lines
+    assert "left alone" not in lines, "it is not the upstream's fault"
+    assert (status, err) == (0, "")
+
+
 def test_the_log_format_of_the_command_line_goes_before_that_of_the_file(config):
     with Program("serve", "--config", config(), "--log-format", "text") as program:
         program.read_until("started")

@@ -1,17 +1,19 @@
 """Dialer: one connection within one deadline, or one of four failures told in few words."""
 
 import asyncio
+import errno
 import gc
 import socket
 import ssl
 import time
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 import uvloop
 
 from gateway.dial import Dialer, tls_context
-from gateway.errors import ConfigError, UpstreamUnavailable
+from gateway.errors import ConfigError, Overloaded, UpstreamUnavailable
 from gateway.mock import MockProvider
 from gateway.resolver import Resolver
 from tests.authority import VALID, Authority
@@ -221,6 +223,22 @@ async def test_when_all_addresses_fail_so_does_the_dial():
 
 async def test_a_refused_connection_is_a_failed_connect():
     assert await refusal(dialer(free_port(), "127.0.0.1")) == "connect"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_system_without_a_socket_to_give_is_no_fault_of_the_upstream(scheme, monkeypatch):
+    class NoSockets(Network):
+        async def create_connection(self, protocol, host, port):
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    def no_socket(*args):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    loop, tls = NoSockets(), tls_context("u", None) if scheme == "https" else None
+    ours = SimpleNamespace(socket=no_socket, AF_INET=socket.AF_INET, AF_INET6=socket.AF_INET6)
+    monkeypatch.setattr("gateway.dial.socket", ours)
+    with pytest.raises(Overloaded, match="upstream mock: the system has no socket left"):
+        await dialer(1, "192.0.2.1", "192.0.2.2", tls=tls, loop=loop)(LOST)
 
 
 async def test_a_name_that_cannot_be_resolved_is_a_dns_failure():

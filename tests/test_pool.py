@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.errors import Overloaded, UpstreamUnavailable
-from gateway.pool import IDLE_LIMIT, MAX_WAITERS, Choice, choose
+from gateway.pool import IDLE_LIMIT, MAX_WAITERS, Choice, Room, choose
 from tests.scenes import PATIENCE, PoolScene, settled
 
 
@@ -262,3 +262,42 @@ async def test_a_closed_pool_keeps_nothing():
     assert str(scene) == "0 active, 0 idle, 0 waiting"
     assert all(t.aborted for t in scene.dial.transports)
     assert scene.loop.timers == []
+
+
+async def test_pools_that_share_a_room_do_not_open_more_than_it_holds():
+    told = []
+    room = Room(4, lambda: told.append("full"))
+    one, other = (PoolScene(limit=9, room=room) for _ in range(2))
+    mine = [await one.pool.acquire() for _ in range(4)]
+    one.pool.release(mine.pop(0), reusable=True)
+
+    theirs = await other.pool.acquire()
+    assert one.dial.transports[0].aborted, "what is idle goes first"
+    for scene in (one, other):
+        with pytest.raises(Overloaded, match="no room for another connection"):
+            await scene.pool.acquire()
+    assert told == ["full"], "it is said once"
+
+    one.pool.release(mine.pop(), reusable=False)
+    mine.append(await one.pool.acquire())
+    with pytest.raises(Overloaded):
+        await other.pool.acquire()
+    assert told == ["full"]
+
+    for connection in mine:
+        one.pool.release(connection, reusable=False)
+    for _ in range(3):
+        await one.pool.acquire()
+    with pytest.raises(Overloaded):
+        await other.pool.acquire()
+    assert told == ["full"] * 2, "and again when it had become half empty"
+    assert theirs.alive
+
+
+async def test_a_pool_alone_in_its_room_lets_requests_wait_for_it():
+    scene = PoolScene(limit=9, room=Room(1, lambda: None))
+    first = await scene.pool.acquire()
+    task = scene.ask()
+    await settled()
+    scene.pool.release(first, reusable=True)
+    assert await task is first
