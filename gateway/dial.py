@@ -101,6 +101,7 @@ class Dialer:
             raise self._failed("its name cannot be resolved", error.kind) from error
 
     def _failed(self, why: str, kind: str) -> UpstreamUnavailable:
+        self._resolver.doubt(self._host)
         return UpstreamUnavailable(f"upstream {self._name}: {why}", kind=kind)
 
     async def _race(

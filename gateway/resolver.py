@@ -18,6 +18,8 @@ from gateway.errors import UpstreamUnavailable
 # Seconds an answer is used before it is looked up again behind the requests: providers
 # move their load balancers about once a minute.
 FRESH = 30.0
+# Seconds for which an answer is not doubted: many requests fail in the moment in which one does.
+CERTAIN = 1.0
 # Seconds a request waits for a name that was never resolved (faults row 4).
 PATIENCE = 2.0
 
@@ -69,6 +71,12 @@ class Resolver:
         if known is None:
             raise UpstreamUnavailable(f"cannot resolve {host}", kind="dns")
         return known[1]
+
+    def doubt(self, host: str) -> None:
+        """Look `host` up again: nobody answers where it was, so it may have moved."""
+        known = self._known.get(host)
+        if known is not None and self._clock() - known[0] >= CERTAIN:
+            self._refresh(host)
 
     def close(self) -> None:
         """Stop every look-up that runs."""

@@ -41,7 +41,7 @@ def resolver(*addresses):
 
 def dialer(
     port, *addresses, host=SECRET_HOST, tls=None, timeout=5.0, handshake=5.0, connected=LOST,
-    loop=None,
+    loop=None, names=None,
 ):
     return Dialer(
         "mock",
@@ -50,7 +50,7 @@ def dialer(
         tls=tls,
         timeout=timeout,
         tls_timeout=handshake,
-        resolver=resolver(*addresses),
+        resolver=names or resolver(*addresses),
         loop=loop or asyncio.get_running_loop(),
         on_connected=connected,
     )
@@ -223,6 +223,22 @@ async def test_when_all_addresses_fail_so_does_the_dial():
 
 async def test_a_refused_connection_is_a_failed_connect():
     assert await refusal(dialer(free_port(), "127.0.0.1")) == "connect"
+
+
+async def test_a_name_that_has_moved_is_found_again_at_once(monkeypatch):
+    monkeypatch.setattr("gateway.resolver.CERTAIN", 0.0)
+    places = iter(["127.0.0.99", "127.0.0.1"])
+
+    async def moved(host):
+        return (next(places),)
+
+    async with MockProvider() as mock:
+        dial = dialer(mock.port, names=Resolver(moved))
+        assert await refusal(dial) == "connect"
+        await settled()
+        connection = await dial(LOST)
+        connection.abort()
+        await closed(mock)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])

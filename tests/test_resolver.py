@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from gateway.errors import UpstreamUnavailable
-from gateway.resolver import FRESH, Resolver, is_literal, system_lookup
+from gateway.resolver import CERTAIN, FRESH, Resolver, is_literal, system_lookup
 from tests.scenes import settled, until
 
 
@@ -115,6 +115,31 @@ async def test_an_answer_is_not_looked_up_again_before_its_time(names):
     await settled()
 
     assert len(names.asked) == 1
+
+
+async def test_a_doubted_answer_is_used_until_there_is_another(names):
+    resolver = await known(names)
+    resolver.doubt("a.test")
+    assert len(names.asked) == 1, "it is new"
+
+    names.now += CERTAIN
+    for _ in range(3):
+        resolver.doubt("a.test")
+    await names.question(2)
+    assert await resolver.resolve("a.test") == ("192.0.2.1",)
+    names.answer("192.0.2.2")
+    await settled()
+
+    assert await resolver.resolve("a.test") == ("192.0.2.2",)
+    assert len(names.asked) == 2
+
+
+async def test_what_is_no_known_name_is_not_doubted(names):
+    resolver = Resolver(names, names.clock)
+    resolver.doubt("192.0.2.1")
+    resolver.doubt("b.test")
+    await settled()
+    assert names.asked == []
 
 
 @pytest.mark.parametrize("how", ["fails", "is empty"])
