@@ -375,7 +375,8 @@ class HttpConnection(asyncio.Protocol):
         """Cut a client that took nothing for STALL_TIMEOUT, whatever the phase.
 
         Less is unsent if it took some: nothing is written to one that is clogged or has its
-        answer.  Any other that is being answered has no more unsent than it may have.
+        answer.  Any other that is being answered has no more unsent than it may have; it holds
+        nobody up, and of one that reads a kilobyte a second TCP may say nothing for minutes.
         """
         if waiting < self._unsent or (self._phase is BUSY and not self._clogged):
             self._moved = now

@@ -241,6 +241,18 @@ def test_a_reader_has_its_time_from_the_last_byte_it_took(age, after, amid):
     assert site.host.stalls == 1
 
 
+def test_a_reader_that_is_not_behind_is_not_cut_before_its_answer_is_over():
+    site, client = stalled_stream(WRITE_HIGH // 2)
+    for _ in range(100):
+        site.loop.wind(STALL_TIMEOUT)
+        site.reply.write(b": ping\n\n")
+    assert not client.transport.is_closing()
+
+    site.reply.end(b"")
+    site.loop.wind(IDLE_TIMEOUT + PATIENCE)
+    assert client.transport.aborted
+
+
 def test_what_the_system_still_sends_to_a_reader_is_taken():
     """It takes more of ours only when much of what it holds is gone."""
     site, client = stalled_stream()
