@@ -76,6 +76,17 @@ def test_a_head_that_drips_in_has_ten_seconds_in_all(pace):
     assert site.paths == []
 
 
+def test_a_request_that_came_while_the_process_stood_still_came_in_time():
+    site, client = site_and_client()
+    client.send(get("/a")[:9])
+
+    site.loop.now += 60
+    site.loop.wind(0)  # alarms ring before sockets are read
+    client.send(get("/a")[9:])
+
+    assert client.answers == [200]
+
+
 def test_a_head_is_not_timed_by_the_one_before():
     site, client = site_and_client()
 
