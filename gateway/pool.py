@@ -10,7 +10,9 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
+from functools import partial
 
+from gateway.alarm import Alarm
 from gateway.errors import GatewayError, Overloaded
 from gateway.upstream import UpstreamConnection
 
@@ -175,7 +177,8 @@ class Pool:
         """Return a connection given back by another exchange, or None: its slot only."""
         waiter: asyncio.Future[UpstreamConnection | None] = self._loop.create_future()
         self.waiters[waiter] = None
-        timer = self._loop.call_later(self._patience, self._give_up, waiter)
+        due = self._loop.time() + self._patience
+        alarm = Alarm(self._loop, partial(self._give_up, waiter), due)
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -184,10 +187,12 @@ class Pool:
                 self._free(waiter.result())
             raise
         finally:
-            timer.cancel()
+            alarm.cancel()
             self.waiters.pop(waiter, None)
 
-    def _give_up(self, waiter: "asyncio.Future[UpstreamConnection | None]") -> None:
+    def _give_up(
+        self, waiter: "asyncio.Future[UpstreamConnection | None]", now: float
+    ) -> None:
         if not waiter.done():
             waiter.set_exception(self._overloaded())
 

@@ -155,6 +155,19 @@ async def test_waiting_ends_after_a_time():
     assert str(scene) == "0 active, 1 idle, 0 waiting"
 
 
+async def test_who_was_served_while_the_process_stood_still_is_not_sent_away():
+    scene = PoolScene(limit=1)
+    first = await scene.pool.acquire()
+    task = scene.ask()
+    await settled()
+
+    scene.loop.now += 10 * PATIENCE
+    scene.loop.wind(0)  # alarms ring before sockets are read
+    scene.pool.release(first, reusable=True)
+
+    assert await task is first
+
+
 async def test_who_waited_too_long_in_the_same_moment_does_not_take_the_slot():
     scene = PoolScene(limit=1)
     connection = await scene.pool.acquire()
