@@ -20,9 +20,6 @@ EX_UNAVAILABLE = 69
 EX_CONFIG = 78
 # What a shell says of a program that SIGPIPE ended; in one with sockets that signal is ignored.
 EX_PIPE = 128 + 13
-# libuv resolves names in four threads, of which uvloop takes two at a time; one slow
-# name server must not hold up the other upstreams.  Read when the first thread starts.
-RESOLVER_THREADS = "16"
 # What the system says of a file that takes no more; any other error has another cause.
 UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
@@ -76,7 +73,6 @@ def _hush(*numbers: int) -> None:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    os.environ.setdefault("UV_THREADPOOL_SIZE", RESOLVER_THREADS)
     args = _parser().parse_args(argv)
     try:
         return int(args.run(args))

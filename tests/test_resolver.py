@@ -2,8 +2,10 @@
 
 import asyncio
 import socket
+import threading
 
 import pytest
+import uvloop
 
 from gateway.errors import UpstreamUnavailable
 from gateway.resolver import CERTAIN, FRESH, Resolver, is_literal, system_lookup
@@ -233,3 +235,53 @@ async def test_the_system_knows_localhost_each_address_once():
 
     assert set(addresses) <= {"127.0.0.1", "::1"}
     assert len(addresses) == len(set(addresses)) > 0
+
+
+@pytest.fixture
+def silence(monkeypatch):
+    """A name server that says nothing of `*.slow.test` until the test is over."""
+    over, system = threading.Event(), socket.getaddrinfo
+
+    def look_up(host, *args, **options):
+        if host.endswith(".slow.test"):
+            over.wait()
+            raise socket.gaierror(socket.EAI_AGAIN, "again")
+        return system(host, *args, **options)
+
+    before = set(threading.enumerate())
+    monkeypatch.setattr("gateway.resolver.socket.getaddrinfo", look_up)
+    yield
+    over.set()
+    for thread in set(threading.enumerate()) - before:
+        thread.join()
+
+
+async def test_names_that_nobody_answers_for_hold_up_no_other(silence, monkeypatch):
+    monkeypatch.setattr("gateway.resolver.PATIENCE", 0.0)
+    resolver = Resolver()
+    for number in range(40):
+        with pytest.raises(UpstreamUnavailable):
+            await resolver.resolve(f"{number}.slow.test")
+
+    assert "127.0.0.1" in await system_lookup("localhost")
+    resolver.close()
+    await settled()
+
+
+def test_a_look_up_that_nobody_answers_does_not_hold_up_the_end(silence):
+    async def ask():
+        task = asyncio.ensure_future(system_lookup("a.slow.test"))
+        await settled()
+        task.cancel()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(ask())
+
+
+async def test_a_system_without_a_thread_to_give_is_a_look_up_that_fails(monkeypatch):
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(UpstreamUnavailable, match="cannot resolve"):
+        await Resolver().resolve("a.test")
