@@ -10,7 +10,6 @@ import asyncio
 import gc
 import itertools
 import os
-import signal
 import socket
 import sys
 import time
@@ -19,7 +18,7 @@ from functools import partial
 
 import uvloop
 
-from gateway import __version__
+from gateway import __version__, signals
 from gateway.admin import Admin
 from gateway.desk import Desk
 from gateway.errors import GatewayError, UpstreamUnavailable
@@ -109,10 +108,7 @@ class Server:
 
     def heed_signals(self) -> None:
         """Leave on SIGTERM and SIGINT, and when the terminal is gone; before READY is said."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self.leave)
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # or nohup(1) has started us
-            self._loop.add_signal_handler(signal.SIGHUP, self._hang_up, has_terminal())
+        signals.heed(self._loop, self.leave, self._hang_up)
 
     async def start(self) -> None:
         """Open everything and say READY.
@@ -346,6 +342,7 @@ def serve(config: Config, *, log_format: str) -> int:
         with bridged(log):
             uvloop.run(_serve(config, log))
     finally:
+        signals.ignore()
         log.close()
     return 0
 
@@ -370,15 +367,6 @@ async def _serve(config: Config, log: Log) -> None:
         await server.run()
     finally:
         server.close()
-
-
-def has_terminal() -> bool:
-    """Say whether a terminal controls this process, and takes it along when it hangs up."""
-    try:
-        os.close(os.open(os.ctermid(), os.O_RDONLY))
-    except OSError:
-        return False
-    return True
 
 
 def request_ids() -> Callable[[], str]:

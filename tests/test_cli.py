@@ -334,6 +334,18 @@ def test_a_second_signal_ends_a_live_stream_with_an_error_and_the_status_is_0(co
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("command", ["serve", "demo"])
+def test_a_signal_that_comes_after_the_end_changes_nothing_of_its_status(config, command, number):
+    arguments = ("--config", config()) if command == "serve" else ()
+    with Program(command, *arguments) as program:
+        program.read_until("started")
+        program.signal(number)
+        program.read_until("stopped")
+        program.signal(number)
+        assert program.end() == (0, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_idle_server_ends_at_once(config, number):
     with Program("serve", "--config", config()) as program:
         served(program)
