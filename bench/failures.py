@@ -14,7 +14,6 @@ import random
 import signal
 import sys
 import time
-import urllib.request
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -168,13 +167,7 @@ async def crowd(gateway: Gateway, options: argparse.Namespace, tally: Tally) -> 
 
 def left(target: Target) -> dict[str, float]:
     """Scrape what must be gone when all have gone; descriptors without those of the pools."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{target.admin}/metrics") as answer:
-        text: str = answer.read().decode()
-    found = dict.fromkeys((*KEPT, IDLE), 0.0)
-    for line in text.splitlines():
-        name, _, value = line.removeprefix("headgate_").rpartition(" ")
-        for key in found:
-            found[key] += float(value) if name.startswith(key) else 0.0
+    found = target.figures(*KEPT, IDLE)
     idle = found.pop(IDLE)  # they are to stay, and how many is chance
     return {**found, "descriptors": len(os.listdir(f"/proc/{target.pid}/fd")) - idle}
 

@@ -13,7 +13,6 @@ import signal
 import socket
 import sys
 import time
-import urllib.request
 
 import targets
 from programs import BuildError
@@ -92,11 +91,9 @@ class Opener:
         return json.dumps({"model": "m", "stream": True, "messages": messages, "mock": mock})
 
 
-def log_bytes(target: Target) -> float:
-    """Ask how much the logs hold."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{target.admin}/metrics") as answer:
-        lines = answer.read().decode().splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith("headgate_log_bytes "))
+def held(target: Target) -> float:
+    """Ask how many bytes the logs hold."""
+    return target.figures("log_bytes")["log_bytes"]
 
 
 def measure(transport: str, streams: int) -> float:
@@ -109,10 +106,10 @@ def measure(transport: str, streams: int) -> float:
         opener = Opener(target, transport)
         for connection in [opener.open() for _ in range(WARM_UP)]:
             connection.close()
-        log_bytes(target)  # the first scrape imports and fills caches, too
-        before = target.resident_bytes() - log_bytes(target)
+        held(target)  # the first scrape imports and fills caches, too
+        before = target.resident_bytes() - held(target)
         connections = [opener.open() for _ in range(streams)]
-        after = target.resident_bytes() - log_bytes(target)
+        after = target.resident_bytes() - held(target)
         for connection in connections:
             connection.close()
     return (after - before) / streams

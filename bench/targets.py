@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -101,6 +102,17 @@ class Target:
         page = os.sysconf("SC_PAGE_SIZE")
         statm = [Path(f"/proc/{pid}/statm").read_text() for pid in self._pids()]
         return sum(int(line.split()[1]) for line in statm) * page
+
+    def figures(self, *series: str) -> dict[str, float]:
+        """Return what its metrics say, by a name or one with the first of its labels: the sum."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/metrics") as answer:
+            lines = answer.read().decode().splitlines()
+        found = dict.fromkeys(series, 0.0)
+        for line in lines:
+            name, _, value = line.removeprefix("headgate_").rpartition(" ")
+            for key in found:
+                found[key] += float(value) if name.startswith(key) else 0.0
+        return found
 
     def _pids(self) -> list[int]:
         return [] if self.pid is None else _family(self.pid)

@@ -107,8 +107,8 @@ class FakeTransport:
     def get_write_buffer_size(self) -> int:
         return 0
 
-    def get_extra_info(self, name: str) -> tuple[str, int]:
-        return ("127.0.0.1", 1)
+    def get_extra_info(self, name: str) -> tuple[str, int] | None:
+        return ("127.0.0.1", 1) if name == "peername" else None
 
     def is_closing(self) -> bool:
         return False
@@ -117,6 +117,18 @@ class FakeTransport:
         pass
 
     close = abort
+
+
+def connected(loop: asyncio.AbstractEventLoop, answer: list[bytes]) -> UpstreamConnection:
+    """Return a connection to a provider that answers at once, in these parts."""
+    upstream = UpstreamConnection(loop, lambda connection: None)
+
+    def answer_all(wire: bytes) -> None:
+        for part in answer:
+            loop.call_soon(upstream.data_received, part)
+
+    upstream.connection_made(FakeTransport(answer_all))  # type: ignore[arg-type]
+    return upstream
 
 
 class Bench:
@@ -135,16 +147,8 @@ class Bench:
             watchdog=None,
             inherited={},
         )
-        pool = self.server.providers["fake"].pool
-        upstream = UpstreamConnection(self.loop, lambda connection: None)
-
-        def answer_all(wire: bytes) -> None:
-            for part in answer:
-                self.loop.call_soon(upstream.data_received, part)
-
-        upstream.connection_made(FakeTransport(answer_all))  # type: ignore[arg-type]
-        pool.idle.append(upstream)
-        self.client = HttpConnection(self.server.public, self.loop)
+        self.server.providers["fake"].pool.idle.append(connected(self.loop, answer))
+        self.client = HttpConnection(self.server.public.host, self.loop)
         self.client.connection_made(FakeTransport(self._answered))  # type: ignore[arg-type]
         self._done = self.loop.create_future()
 

@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol, final
 from typing_extensions import disjoint_base
 
 from gateway.chat import Event, Usage
-from gateway.errors import UpstreamProtocolError
+from gateway.upstream_errors import UpstreamProtocolError
 
 CHUNKED: Final[int]
 UNTIL_CLOSE: Final[int]

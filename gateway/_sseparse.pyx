@@ -39,7 +39,9 @@ from re import compile as regex
 from orjson import dumps, loads
 
 from gateway.chat import Delta, Fault, Start, Stop, ToolCall, Usage
-from gateway.errors import BadChunk, BodyTooLong, ClientError, EventTooLong, UpstreamProtocolError
+from gateway.client_errors import ClientError
+from gateway.errors import BadChunk, BodyTooLong
+from gateway.upstream_errors import EventTooLong, UpstreamProtocolError
 
 
 cdef enum:

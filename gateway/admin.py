@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import orjson
 
 from gateway import metrics
-from gateway.errors import MethodNotAllowed, Misdirected, RouteNotFound
+from gateway.client_errors import MethodNotAllowed, Misdirected, RouteNotFound
 from gateway.guard import RequestHead
 from gateway.host import MAX_UNWANTED, Request
 from gateway.reply import Reply

@@ -13,12 +13,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gateway.balance import NEVER, choose
+from gateway.client_errors import ClientError
 from gateway.desk import Desk
-from gateway.errors import ClientError, GatewayError, UpstreamKeysOut
+from gateway.errors import GatewayError
 from gateway.guard import RequestHead
 from gateway.retry import LONGEST_WAIT, Verdict, backoff, judge
 from gateway.targets import Target, Targets
 from gateway.tries import Try, Write, prepare
+from gateway.upstream_errors import UpstreamKeysOut
 
 
 # When a tried target may be asked again: now, and without a back-off.

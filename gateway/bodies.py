@@ -1,7 +1,8 @@
 """A request's body that did not come with its head."""
 
 from gateway._sseparse import BodyDecoder
-from gateway.errors import BadChunk, BodyTooLong, MalformedRequest, RequestTooLarge
+from gateway.client_errors import MalformedRequest, RequestTooLarge
+from gateway.errors import BadChunk, BodyTooLong
 from gateway.guard import RequestHead
 from gateway.host import Route
 

@@ -20,10 +20,10 @@ from hmac import compare_digest
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
+from gateway.client_errors import Forbidden, InvalidApiKey, Misdirected
 from gateway.cors import Cors
-from gateway.errors import Forbidden, InvalidApiKey, Misdirected
 from gateway.guard import RequestHead
-from gateway.units import Secret
+from gateway.literals import Secret
 
 
 TICKET_PROTOCOL: Final = b"ticket."

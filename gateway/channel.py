@@ -16,8 +16,8 @@ import msgspec
 import orjson
 
 from gateway._sseparse import Batch, depth
+from gateway.client_errors import ClientError, Conflict, LogClosed, RequestTooLarge
 from gateway.durable import JSON, Claim, Post, Terms, kind
-from gateway.errors import ClientError, Conflict, LogClosed, RequestTooLarge
 from gateway.eventlog import EventLog, State
 from gateway.producers import Producers
 

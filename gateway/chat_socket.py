@@ -16,10 +16,11 @@ from typing import Any
 import orjson
 
 from gateway._sseparse import text_frame
+from gateway.client_errors import ClientError, Conflict
 from gateway.desk import STREAMS, Desk
 from gateway.dialects import openai
 from gateway.doors import Doors
-from gateway.errors import ClientError, Conflict, GatewayError
+from gateway.errors import GatewayError
 from gateway.hub import Live
 from gateway.lane_socket import MAX_ID, LaneSocket, lane_id
 from gateway.upgrades import Upgrades

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gateway import units
+from gateway.addresses import Address, Systemd, Tcp, is_loopback
 from gateway.errors import ConfigError
 from gateway.settings import (
     LEAST_STORE,
@@ -31,7 +31,6 @@ from gateway.settings import (
     Upstream,
 )
 from gateway.tables import Fault, kind_of, nearest, quoted, read_table, title
-from gateway.units import Address, Systemd, Tcp
 
 
 # Some hundred upstreams and models are 100 KB; this stops a path like /dev/zero.
@@ -231,7 +230,7 @@ class _Reading:
             return  # also if they have faults
         for number, address in enumerate(server.listen):
             # Of systemd's sockets nothing is known before the start, which looks at them.
-            if isinstance(address, Tcp) and not units.is_loopback(address.host):
+            if isinstance(address, Tcp) and not is_loopback(address.host):
                 self._fault(f"[server] listen[{number}]", OPEN_TO_OTHERS)
 
     def _only_a_store_of_use(self, logs: Logs) -> None:
@@ -254,7 +253,7 @@ class _Reading:
     def _warnings(self, config: Config) -> tuple[str, ...]:
         lines = []
         admin = config.server.admin
-        if isinstance(admin, Tcp) and not units.is_loopback(admin.host):
+        if isinstance(admin, Tcp) and not is_loopback(admin.host):
             lines.append("[server] admin: other machines can reach it, and it asks for no key")
         for name, upstream in config.upstreams.items():
             where = f"{title(('upstreams', name))} base_url"
@@ -269,7 +268,7 @@ class _Reading:
 
 def _doubts(upstream: Upstream) -> Iterator[str]:
     url = upstream.base_url
-    if upstream.keys and url.scheme == "http" and not units.is_loopback(url.host):
+    if upstream.keys and url.scheme == "http" and not is_loopback(url.host):
         yield f"http:// sends the key in clear text to {url.host}"
     if call := next((call for call in CALLS if url.path.endswith(call)), None):
         yield f'calls are put behind it: leave "{call}" out'

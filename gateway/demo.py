@@ -116,8 +116,8 @@ def _config(upstream: str) -> Config:
 
 
 def _welcome(server: Server, upstream: str) -> None:
-    url = "http://" + server.addresses["public"][0]
-    admin = server.addresses["admin"][0]
+    url = "http://" + server.public.addresses[0]
+    admin = server.admin.addresses[0]
     print(WELCOME.format(url=url, admin=admin, upstream=upstream), flush=True)
 
 

@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from gateway.errors import ConfigError, Overloaded, UpstreamUnavailable
+from gateway.errors import ConfigError, Overloaded
 from gateway.resolver import Resolver
 from gateway.upstream import UpstreamConnection
+from gateway.upstream_errors import UpstreamUnavailable
 
 
 # Seconds before the next address is tried beside one that does not answer (RFC 8305 §8).
@@ -142,7 +143,11 @@ class Dialer:
             async with asyncio.timeout_at(deadline):
                 _, connection = await self._loop.create_connection(factory, address, self._port)
             return connection
-        sock = await self._reach(address, deadline)
+        return await self._shake_hands(factory, await self._reach(address, deadline))
+
+    async def _shake_hands(
+        self, factory: Callable[[], UpstreamConnection], sock: socket.socket
+    ) -> UpstreamConnection:
         try:
             async with asyncio.timeout(self._tls_timeout):
                 _, connection = await self._loop.create_connection(

@@ -15,11 +15,11 @@ from urllib.parse import parse_qsl
 
 import orjson
 
+from gateway.client_errors import Unprocessable
 from gateway.desk import STREAMS, Desk
 from gateway.dialects import openai
 from gateway.dialects.calls import Call
 from gateway.dialects.known import CLIENTS
-from gateway.errors import Unprocessable
 from gateway.eventlog import EventLog, Whole
 from gateway.host import Request
 from gateway.hub import Live

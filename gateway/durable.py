@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from gateway._sseparse import Head
-from gateway.errors import ClientError, NotImplementedHere
+from gateway.client_errors import ClientError, NotImplementedHere
 
 
 JSON = b"application/json"

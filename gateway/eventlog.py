@@ -18,7 +18,8 @@ from enum import Enum
 from typing import Final
 
 from gateway._sseparse import Batch, Entries
-from gateway.errors import ClientError, CursorGone, GatewayError
+from gateway.client_errors import ClientError, CursorGone
+from gateway.errors import GatewayError
 from gateway.pace import Pace
 
 

@@ -12,17 +12,11 @@ import msgspec
 
 from gateway._sseparse import BodyDecoder
 from gateway.alarm import Alarm
-from gateway.errors import (
-    BadChunk,
-    BodyTooLong,
-    GatewayError,
-    UpstreamProtocolError,
-    UpstreamTimeout,
-    UpstreamUnavailable,
-)
+from gateway.errors import BadChunk, BodyTooLong, GatewayError
 from gateway.guard import ResponseHead
 from gateway.provider import Provider
 from gateway.upstream import Sink, UpstreamConnection
+from gateway.upstream_errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnavailable
 
 
 class Taker(Protocol):

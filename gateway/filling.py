@@ -5,11 +5,12 @@
 """
 
 from gateway.desk import Desk
-from gateway.errors import GatewayError, ShuttingDown, StreamInterrupted
+from gateway.errors import GatewayError, ShuttingDown
 from gateway.eventlog import EventLog, State
 from gateway.host import Request
 from gateway.order import Left, Order, Receipt
 from gateway.relay import Job
+from gateway.upstream_errors import StreamInterrupted
 
 
 class Filler(Job):

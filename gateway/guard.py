@@ -23,16 +23,16 @@ from gateway._sseparse import (
     fields,
     length_of,
 )
-from gateway.errors import (
+from gateway.client_errors import (
     ExpectationFailed,
-    GatewayError,
     MalformedRequest,
     NotImplementedHere,
     UnsupportedMedia,
-    UpstreamProtocolError,
     VersionNotSupported,
 )
+from gateway.errors import GatewayError
 from gateway.heads import REQUEST_LINE, STATUS_LINE
+from gateway.upstream_errors import UpstreamProtocolError
 
 
 __all__ = ["MAX_INTERIM", "RequestHead", "ResponseHead", "read_request", "read_response"]

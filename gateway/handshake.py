@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from wsproto.utilities import generate_accept_token
 
-from gateway.errors import Forbidden, MalformedRequest, MethodNotAllowed, UpgradeRequired
+from gateway.client_errors import Forbidden, MalformedRequest, MethodNotAllowed, UpgradeRequired
 from gateway.guard import RequestHead
 
 

@@ -9,13 +9,9 @@ import re
 from typing import ClassVar, Final
 
 from gateway._sseparse import cut_head
-from gateway.errors import (
-    GatewayError,
-    HeadTooLarge,
-    MalformedRequest,
-    TargetTooLong,
-    UpstreamProtocolError,
-)
+from gateway.client_errors import HeadTooLarge, MalformedRequest, TargetTooLong
+from gateway.errors import GatewayError
+from gateway.upstream_errors import UpstreamProtocolError
 
 
 # Bytes of a request or status line with its CRLF: RFC 9112 §3 wants 8000 at least.

@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 
 from gateway.desk import Desk
-from gateway.errors import GatewayError, Overloaded, UpstreamProtocolError
+from gateway.errors import GatewayError, Overloaded
 from gateway.exchange import Exchange
 from gateway.provider import Provider
 from gateway.series import CHECKS
 from gateway.settings import Health
+from gateway.upstream_errors import UpstreamProtocolError
 
 
 # Bytes of an answer that are read so that its connection can be kept; the longest lists of

@@ -8,7 +8,8 @@ from wsgiref.handlers import format_date_time
 import msgspec
 
 from gateway._sseparse import Fields
-from gateway.errors import ClientError, GatewayError
+from gateway.client_errors import ClientError
+from gateway.errors import GatewayError
 from gateway.guard import RequestHead
 from gateway.reply import ErrorBody, Reply
 from gateway.roster import Roster

@@ -23,14 +23,8 @@ from typing import cast
 from gateway._sseparse import Writer
 from gateway.alarm import Alarm
 from gateway.bodies import Arriving
-from gateway.errors import (
-    ClientError,
-    GatewayError,
-    MalformedRequest,
-    Overloaded,
-    RequestTimeout,
-    RequestTooLarge,
-)
+from gateway.client_errors import ClientError, MalformedRequest, RequestTimeout, RequestTooLarge
+from gateway.errors import GatewayError, Overloaded
 from gateway.flow import STALL_LOOK, STALL_TIMEOUT, WRITE_HIGH, WRITE_LOW, Valve, unsent
 from gateway.guard import RequestHead, read_request
 from gateway.heads import HeadReader

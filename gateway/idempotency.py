@@ -4,7 +4,7 @@ import hashlib
 from collections import OrderedDict
 from typing import NamedTuple
 
-from gateway.errors import Unprocessable
+from gateway.client_errors import Unprocessable
 
 
 # Seconds a key is remembered (wire-api §1).

@@ -10,8 +10,9 @@ import orjson
 from wsproto.frame_protocol import CloseReason
 
 from gateway._sseparse import depth
+from gateway.client_errors import ClientError
 from gateway.dialects.calls import MAX_DEPTH
-from gateway.errors import ClientError, GatewayError, Overloaded
+from gateway.errors import GatewayError, Overloaded
 from gateway.views.lane import Lane
 from gateway.visits import Visit
 from gateway.websocket import WebSocket

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from gateway.callers import Caller
+from gateway.client_errors import ClientError, ModelNotFound
 from gateway.desk import Desk
 from gateway.dialects.calls import Call
 from gateway.dialects.known import CLIENTS
-from gateway.errors import ClientError, ModelNotFound
 from gateway.guard import RequestHead
 from gateway.manner import Manner
 from gateway.order import Order

@@ -7,8 +7,8 @@ A channel judges a request first and accepts it only when all else is in order.
 
 from typing import NamedTuple
 
+from gateway.client_errors import ClientError, SequenceGap, StaleEpoch
 from gateway.durable import Claim
-from gateway.errors import ClientError, SequenceGap, StaleEpoch
 
 
 # Producers that a channel knows: those that start often take a new name each time.  Above

@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from gateway._sseparse import Names
+from gateway.addresses import Url
 from gateway.breaker import Breaker
 from gateway.delay import Delay
 from gateway.dial import Dialer, tls_context
@@ -25,8 +26,7 @@ from gateway.pool import Pool, Room
 from gateway.reply import field
 from gateway.resolver import Resolver
 from gateway.retry import Budget
-from gateway.settings import Upstream
-from gateway.units import Url
+from gateway.settings import Timeouts, Upstream
 
 
 TO_CLIENT = Names({
@@ -63,39 +63,29 @@ class Provider:
     ) -> None:
         url = config.base_url
         self.name = config.name
-        self.timeouts = limits = config.timeouts
-        # Requests that are out, until the nearest of all limits: an answer may begin, and halt,
-        # before its first event is due.
-        self.young = Delay(loop, min(limits.first_event, limits.idle, limits.total))
         self.host = url.host
+        self.timeouts = config.timeouts
         self.metrics = metrics.upstream(config.name)
         self.dialect = UPSTREAMS[config.dialect]
         # Whether what it sends takes no more memory than it has bytes.  What TLS gives was read
         # into 256 KB, of which 4 KB stay for as long as it is kept.
         self.tight = url.scheme == "http"
-        self.pool = Pool(
-            config.name,
-            _dialer(config, resolver, loop, self.metrics.connect.observe),
-            limit=config.max_connections,
-            room=room,
-            patience=limits.connect,
-            loop=loop,
-        )
+        self.young = _young(config.timeouts, loop)
+        self.pool = _pool(config, resolver, room, loop, self.metrics.connect.observe)
         self.breaker = Breaker()
         self.budget = Budget()
         secrets = [key.reveal().encode() for key in config.keys]
         self.keys = Keyring(secrets)
+        # A key that is the beginning of another must not hide it.
+        self._secrets = sorted(secrets, key=len, reverse=True)
         self.named = field(b"headgate-upstream", config.name.encode())  # for the client
         wire = self.dialect.wire
-        root = "" if VERSION.search(url.path) else wire.root
-        self._prefix = (url.path + root).encode()
+        self._prefix = _prefix(url, wire)
         self._passed = Names(wire.passed)
         self._needed = [(name, field(name, value)) for name, value in wire.fields]
         self._fixed = {key: _fixed_fields(url, wire, key) for key in secrets or [b""]}
         self._of_streams = {key: fields + EVENTS for key, fields in self._fixed.items()}
         self._of_others = {key: fields + JSON for key, fields in self._fixed.items()}
-        # A key that is the beginning of another must not hide it.
-        self._secrets = sorted(secrets, key=len, reverse=True)
 
     @property
     def load(self) -> int:
@@ -146,24 +136,47 @@ class Provider:
         return start + self._fixed[key.value] + needed + b"accept: */*\r\n\r\n"
 
 
-def _dialer(
+def _young(limits: Timeouts, loop: asyncio.AbstractEventLoop) -> Delay:
+    """Return the line of requests that are out, until the nearest of all limits.
+
+    An answer may begin, and halt, before its first event is due.
+    """
+    return Delay(loop, min(limits.first_event, limits.idle, limits.total))
+
+
+def _pool(
     config: Upstream,
     resolver: Resolver,
+    room: Room,
     loop: asyncio.AbstractEventLoop,
     on_connected: Callable[[float], None],
-) -> Dialer:
-    url = config.base_url
-    return Dialer(
+) -> Pool:
+    url, limits = config.base_url, config.timeouts
+    dialer = Dialer(
         config.name,
         url.host,
         url.port,
         tls=tls_context(config.name, config.ca_file) if url.scheme == "https" else None,
-        timeout=config.timeouts.connect,
-        tls_timeout=config.timeouts.tls,
+        timeout=limits.connect,
+        tls_timeout=limits.tls,
         resolver=resolver,
         loop=loop,
         on_connected=on_connected,
     )
+    return Pool(
+        config.name,
+        dialer,
+        limit=config.max_connections,
+        room=room,
+        patience=limits.connect,
+        loop=loop,
+    )
+
+
+def _prefix(url: Url, wire: Wire) -> bytes:
+    """Return what stands before every path: a base URL may name the version of the API."""
+    root = "" if VERSION.search(url.path) else wire.root
+    return (url.path + root).encode()
 
 
 def _fixed_fields(url: Url, wire: Wire, key: bytes) -> bytes:

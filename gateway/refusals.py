@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from gateway.errors import UpstreamAnswer, UpstreamRefused
+from gateway.upstream_errors import UpstreamAnswer, UpstreamRefused
 
 
 class Ground(Enum):

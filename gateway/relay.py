@@ -20,16 +20,7 @@ from gateway.attempts import Attempts
 from gateway.chat import Usage
 from gateway.desk import Desk
 from gateway.dialects.calls import Heading, shown
-from gateway.errors import (
-    GatewayError,
-    Overloaded,
-    ShuttingDown,
-    StreamInterrupted,
-    UpstreamAnswer,
-    UpstreamError,
-    UpstreamProtocolError,
-    UpstreamTimeout,
-)
+from gateway.errors import GatewayError, Overloaded, ShuttingDown
 from gateway.guard import ResponseHead
 from gateway.host import Request
 from gateway.logs import RequestRecord
@@ -37,6 +28,13 @@ from gateway.order import Order, Receipt, dropped_field
 from gateway.provider import asked_delay, passed_back, retry_after
 from gateway.race import Entrant, Race
 from gateway.tries import Try, prepare
+from gateway.upstream_errors import (
+    StreamInterrupted,
+    UpstreamAnswer,
+    UpstreamError,
+    UpstreamProtocolError,
+    UpstreamTimeout,
+)
 
 
 # Bytes of a provider's error page; nobody reads more of it.

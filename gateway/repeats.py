@@ -5,8 +5,8 @@
 """
 
 from gateway.channel import Channel
+from gateway.client_errors import ClientError, CursorGone
 from gateway.desk import Desk
-from gateway.errors import ClientError, CursorGone
 from gateway.eventlog import EventLog, State, epoch_of
 from gateway.hub import Live
 from gateway.idempotency import IdempotencyKeys

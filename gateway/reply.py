@@ -21,7 +21,8 @@ import msgspec
 import orjson
 
 from gateway._sseparse import RAW, Outlet
-from gateway.errors import GatewayError, UpstreamAnswer
+from gateway.errors import GatewayError
+from gateway.upstream_errors import UpstreamAnswer
 
 
 class StatusLines(dict[int, bytes]):

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 
-from gateway.errors import UpstreamUnavailable
+from gateway.upstream_errors import UpstreamUnavailable
 
 
 # Seconds an answer is used before it is looked up again behind the requests: providers

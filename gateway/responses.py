@@ -19,11 +19,11 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from gateway._sseparse import Batch
+from gateway.client_errors import ClientError, ResponseNotFound
 from gateway.desk import Desk
 from gateway.dialects.calls import Call, encode, loads_event
 from gateway.dialects.known import CLIENTS
 from gateway.doors import Doors
-from gateway.errors import ClientError, ResponseNotFound
 from gateway.eventlog import State
 from gateway.hub import LOG_CAP, Live
 from gateway.manner import Manner, read_manner

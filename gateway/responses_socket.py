@@ -16,11 +16,12 @@ import orjson
 
 from gateway._sseparse import entries, text_frame
 from gateway.alarm import Alarm
+from gateway.client_errors import ClientError, ConnectionTooOld
 from gateway.desk import Desk
 from gateway.dialects.calls import Call, Heading
 from gateway.dialects.known import CLIENTS
 from gateway.doors import Doors
-from gateway.errors import ClientError, ConnectionTooOld, GatewayError, Overloaded
+from gateway.errors import GatewayError, Overloaded
 from gateway.eventlog import State
 from gateway.lane_socket import MAX_ID, MAX_LANES, LaneSocket, lane_id
 from gateway.responses import DIALECT, Responses, is_stored

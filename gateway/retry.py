@@ -8,15 +8,9 @@ asked, and whether the same one: not where it may be at work on the request alre
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gateway.errors import (
-    GatewayError,
-    Overloaded,
-    UpstreamAnswer,
-    UpstreamError,
-    UpstreamKeysOut,
-    UpstreamRefused,
-)
+from gateway.errors import GatewayError, Overloaded
 from gateway.refusals import Ground, ground
+from gateway.upstream_errors import UpstreamAnswer, UpstreamError, UpstreamKeysOut, UpstreamRefused
 
 
 # Requests sent once more, of those sent first: above it repeating makes an outage worse.

@@ -13,11 +13,11 @@ import orjson
 
 from gateway.callers import OPEN, Callers
 from gateway.chat_socket import ChatSockets
+from gateway.client_errors import ClientError, ModelNotFound, RouteNotFound
 from gateway.cors import Cors
 from gateway.desk import STREAMS, Desk
 from gateway.dialects import anthropic
 from gateway.doors import CHAT, Doors
-from gateway.errors import ClientError, ModelNotFound, RouteNotFound
 from gateway.guard import RequestHead
 from gateway.host import MAX_UNWANTED
 from gateway.provider import Provider

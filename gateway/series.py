@@ -7,7 +7,7 @@ process starts; any other is `other`, so no client and no provider can make seri
 
 from typing import NamedTuple
 
-from gateway.errors import UpstreamError
+from gateway.upstream_errors import UpstreamError
 
 
 OTHER = "other"
@@ -80,7 +80,7 @@ DURATION_BOUNDS = (
 # From loopback to the 5 s after which a connection is given up (design §8).
 CONNECT_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
-# Kinds that are given to a class of errors.py where it is raised; a test compares.
+# Kinds that are given to a class of upstream_errors.py where it is raised; a test compares.
 RAISED_KINDS = (
     "body_too_long",
     "connect_timeout",

@@ -10,49 +10,45 @@ import asyncio
 import gc
 import itertools
 import os
-import socket
 import sys
-import time
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 
 import uvloop
 
 from gateway import __version__, signals
+from gateway.addresses import Tcp
 from gateway.admin import Admin
 from gateway.desk import Desk
-from gateway.errors import GatewayError, UpstreamUnavailable
+from gateway.errors import GatewayError
+from gateway.gauges import watch_connections, watch_logs, watch_process, watch_providers
 from gateway.guard import RequestHead
 from gateway.health import HealthCheck
 from gateway.host import OVERLOAD_ANSWERS, Host, Route
-from gateway.http1 import HttpConnection
 from gateway.hub import Hub
+from gateway.listener import Listener
 from gateway.logs import Log, RequestRecord, bridged
-from gateway.metrics import Key, Metrics
+from gateway.metrics import Metrics
 from gateway.pool import Room
 from gateway.provider import Provider
+from gateway.pulse import Pulse
 from gateway.resolver import Resolver
 from gateway.routes import Api, error_body
-from gateway.settings import Config, Upstream
+from gateway.settings import Config
 from gateway.sockets import (
     ADMIN_CONNECTIONS,
-    BACKLOG,
     SPARE_SHARE,
     Inherited,
     connection_limit,
     open_listener,
     refuse_others,
-    shown,
     upstream_limit,
 )
 from gateway.systemd import Notifier, inherited_sockets, watchdog_interval
-from gateway.units import Tcp
+from gateway.upstream_errors import UpstreamUnavailable
 
 
 # Seconds for the last bytes to leave after the last answer is written.
 FLUSH_TIME = 5.0
-# Seconds between looks at how late the loop is.
-LAG_PERIOD = 0.5
 # Objects made and not yet freed that start a collection; Python's own 700 are two requests.
 GC_THRESHOLD = 10_000
 
@@ -70,40 +66,28 @@ class Server:
         watchdog: float | None,
         inherited: Inherited,
     ) -> None:
-        self.addresses: dict[str, list[str]] = {"public": [], "admin": []}  # once started
         self._config = config
         self._log = log
         self._loop = loop
         self._notifier = notifier
-        self._watchdog = watchdog  # seconds between signs of life
         self._inherited = inherited
         self._ready = False
-        self._request_ids = request_ids()
         self._leaving = asyncio.Event()  # the first signal came
         self._hurry = asyncio.Event()  # the second
-        self._servers: dict[str, list[asyncio.Server]] = {"public": [], "admin": []}
-        self._ticks: dict[str, asyncio.TimerHandle] = {}
+        self._request_ids = request_ids()
+        self._pulse = Pulse(loop, notifier, watchdog)
+        self._resolver = Resolver()
         models = [model.name for model in config.models.values()]
         self._metrics = Metrics(models, config.upstreams)
-        self._resolver = Resolver()
-        limit = connection_limit()
-        spare = min(OVERLOAD_ANSWERS, limit // SPARE_SHARE)
-        self._room = Room(upstream_limit(limit + spare), self._full)
-        self.providers = {name: self._provider(u) for name, u in config.upstreams.items()}
-        logs = config.logs
-        self._hub = Hub(loop, retain=logs.retain, max_bytes=logs.max_bytes, on_crash=log.crash)
-        self.desk = Desk(hub=self._hub, metrics=self._metrics, log=log, loop=loop)
-        api = self._api = Api(config, self.providers, self.desk)
-        self._health = [
-            HealthCheck(self.providers[name], upstream.health, self.desk)
-            for name, upstream in config.upstreams.items()
-            if upstream.health is not None
-        ]
-        self.public = self._host(api.route, limit, spare)
-        admin_host = config.server.admin.host if isinstance(config.server.admin, Tcp) else ""
-        admin = Admin(self._metrics, self._checks, admin_host)
-        self._admin = self._host(admin.route, ADMIN_CONNECTIONS, 0)
-        self._lag = 0.0
+        self._limit = connection_limit()
+        self._spare = min(OVERLOAD_ANSWERS, self._limit // SPARE_SHARE)
+        self._room = Room(upstream_limit(self._limit + self._spare), self._full)
+        self.providers = self._all_providers()
+        self.desk = self._desk()
+        self._api = Api(config, self.providers, self.desk)
+        self._health = self._health_checks()
+        self.public = self._public_listener()
+        self.admin = self._admin_listener()
         self._watch()
 
     def heed_signals(self) -> None:
@@ -122,16 +106,15 @@ class Server:
             sockets = open_listener(address, self._inherited)
             if not self._config.keys:
                 refuse_others(address, sockets)
-            await self._listen("public", self.public, sockets)
-        await self._listen("admin", self._admin, open_listener(server.admin, self._inherited))
+            await self.public.open(sockets)
+        await self.admin.open(open_listener(server.admin, self._inherited))
         await asyncio.gather(*(self._resolve(p) for p in self.providers.values()))
         self._warn_of_limits()
-        self._tick_lag(time.monotonic())
-        self._tick_watchdog()
+        self._pulse.start()
         for check in self._health:
             check.start()
         self._ready = True
-        self._notifier.ready(f"listening on {', '.join(self.addresses['public'])}")
+        self._notifier.ready(f"listening on {', '.join(self.public.addresses)}")
         self._log.info("started", version=__version__, pid=os.getpid())
 
     async def run(self) -> None:
@@ -161,12 +144,10 @@ class Server:
             check.close()
         self._notifier.stopping(f"draining {len(self.desk.jobs)} requests")
         self._log.info("draining", requests=len(self.desk.jobs))
-        for server in self._servers["public"]:
-            server.close()
         self.public.drain()
-        self._hub.retire()
+        self.desk.hub.retire()
         # Not for the jobs: one is over when its provider is, but a slow client is still reading.
-        live = self.public.connections.empty()
+        live = self.public.host.connections.empty()
         await self._first(live, self._hurry.wait(), self._config.server.drain)
 
     async def _stop(self) -> None:
@@ -174,19 +155,16 @@ class Server:
         for job in self.desk.jobs:
             job.shut_down()
         await self.desk.jobs.empty()
-        await self._first(self.public.connections.empty(), None, FLUSH_TIME)
+        await self._first(self.public.host.connections.empty(), None, FLUSH_TIME)
         self.close()
         # Who was cut just now still has a log line to write.
-        await self._first(self.public.connections.empty(), None, FLUSH_TIME)
+        await self._first(self.public.host.connections.empty(), None, FLUSH_TIME)
         self._log.info("stopped")
 
     def close(self) -> None:
         """Close whatever is open.  May be called twice."""
-        for server in itertools.chain(*self._servers.values()):
-            server.close()
-        for host in (self.public, self._admin):
-            for connection in host.connections:
-                connection.abort()
+        self.public.close()
+        self.admin.close()
         for check in self._health:
             check.close()
         for provider in self.providers.values():
@@ -195,9 +173,8 @@ class Server:
         self.desk.young.close()
         self._resolver.close()
         self._api.close()
-        self._hub.close()
-        for tick in self._ticks.values():
-            tick.cancel()
+        self.desk.hub.close()
+        self._pulse.close()
         self._notifier.close()
 
     async def _first(
@@ -211,6 +188,42 @@ class Server:
 
     # Building.
 
+    def _all_providers(self) -> dict[str, Provider]:
+        return {
+            name: Provider(
+                upstream,
+                resolver=self._resolver,
+                metrics=self._metrics,
+                room=self._room,
+                loop=self._loop,
+            )
+            for name, upstream in self._config.upstreams.items()
+        }
+
+    def _desk(self) -> Desk:
+        logs, log = self._config.logs, self._log
+        hub = Hub(self._loop, retain=logs.retain, max_bytes=logs.max_bytes, on_crash=log.crash)
+        return Desk(hub=hub, metrics=self._metrics, log=log, loop=self._loop)
+
+    def _health_checks(self) -> list[HealthCheck]:
+        return [
+            HealthCheck(self.providers[name], upstream.health, self.desk)
+            for name, upstream in self._config.upstreams.items()
+            if upstream.health is not None
+        ]
+
+    def _public_listener(self) -> Listener:
+        return self._listener("public", self._host(self._api.route, self._limit, self._spare))
+
+    def _admin_listener(self) -> Listener:
+        address = self._config.server.admin
+        name = address.host if isinstance(address, Tcp) else ""
+        admin = Admin(self._metrics, self._checks, name)
+        return self._listener("admin", self._host(admin.route, ADMIN_CONNECTIONS, 0))
+
+    def _listener(self, name: str, host: Host) -> Listener:
+        return Listener(name, host, log=self._log, loop=self._loop)
+
     def _host(self, route: Callable[[RequestHead], Route], limit: int, spare: int) -> Host:
         return Host(
             route,
@@ -222,30 +235,14 @@ class Server:
             error_body=error_body,
         )
 
-    def _provider(self, upstream: Upstream) -> Provider:
-        return Provider(
-            upstream,
-            resolver=self._resolver,
-            metrics=self._metrics,
-            room=self._room,
-            loop=self._loop,
-        )
+    def _watch(self) -> None:
+        metrics = self._metrics
+        watch_connections(metrics, self.public.host, self.admin.host)
+        watch_providers(metrics, self.providers)
+        watch_logs(metrics, self.desk.hub)
+        watch_process(metrics, self._pulse, self._log)
 
-    async def _listen(self, name: str, host: Host, sockets: list[socket.socket]) -> None:
-        for sock in sockets:
-            sock.setblocking(False)
-            factory = partial(HttpConnection, host, self._loop)
-            server = await self._create_server(factory, sock)
-            self._servers[name].append(server)
-            self.addresses[name].append(shown(sock))
-            self._log.info("listening", listener=name, address=shown(sock))
-
-    async def _create_server(
-        self, factory: Callable[[], HttpConnection], sock: socket.socket
-    ) -> asyncio.Server:
-        if sock.family == socket.AF_UNIX:
-            return await self._loop.create_unix_server(factory, sock=sock, backlog=BACKLOG)
-        return await self._loop.create_server(factory, sock=sock, backlog=BACKLOG)
+    # Working.
 
     async def _resolve(self, provider: Provider) -> None:
         """Learn an upstream's addresses before the first request needs them."""
@@ -253,8 +250,6 @@ class Server:
             await self._resolver.resolve(provider.host)
         except UpstreamUnavailable as error:
             self._log.warning(error.message, upstream=provider.name)
-
-    # Watching.
 
     def _warn_of_limits(self) -> None:
         for name, provider in self.providers.items():
@@ -289,45 +284,6 @@ class Server:
 
     def _checks(self) -> Mapping[str, bool]:
         return {"serving": self._ready}
-
-    def _watch(self) -> None:
-        watch = self._metrics.watch
-        public, admin = self.public.connections, self._admin.connections
-        watch("connections_open", lambda: {("public",): len(public), ("admin",): len(admin)})
-        watch("pool_connections", self._pool_connections)
-        watch("pool_waiters", self._pool_waiters)
-        providers = self.providers.items()
-        watch("breaker_state", lambda: {(n,): p.breaker.state.value for n, p in providers})
-        watch("upstream_keys_out", lambda: {(n,): p.keys.out for n, p in providers})
-        watch("loop_lag_seconds", lambda: self._lag)
-        hub = self._hub
-        watch("streams_active", lambda: {(name,): n for name, n in hub.readers().items()})
-        watch("log_bytes", lambda: hub.held)
-        watch("logs_kept", lambda: len(hub))
-        watch("log_trims_total", lambda: hub.trims)
-        watch("logs_evicted_total", lambda: hub.evicted)
-        watch("reader_stalls_total", lambda: self.public.stalls)
-        watch("log_lines_dropped_total", lambda: self._log.dropped)
-
-    def _pool_connections(self) -> dict[Key, float]:
-        figures: dict[Key, float] = {}
-        for name, provider in self.providers.items():
-            figures[name, "idle"] = len(provider.pool.idle)
-            figures[name, "active"] = provider.pool.active
-        return figures
-
-    def _pool_waiters(self) -> dict[Key, float]:
-        return {(name,): len(p.pool.waiters) for name, p in self.providers.items()}
-
-    def _tick_lag(self, due: float) -> None:
-        self._lag = max(0.0, time.monotonic() - due)
-        due = self._loop.time() + LAG_PERIOD
-        self._ticks["lag"] = self._loop.call_at(due, self._tick_lag, due)
-
-    def _tick_watchdog(self) -> None:
-        self._notifier.alive()
-        if self._watchdog is not None:
-            self._ticks["watchdog"] = self._loop.call_later(self._watchdog, self._tick_watchdog)
 
 
 def serve(config: Config, *, log_format: str) -> int:

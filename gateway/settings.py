@@ -9,24 +9,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from gateway.units import (
-    Address,
-    CallerKey,
-    CookieName,
-    Grace,
-    Name,
-    Origin,
-    ReadableFile,
-    Seconds,
-    Secret,
-    Segment,
-    Size,
-    Sticky,
-    Tcp,
-    Timeout,
-    Url,
-    UrlPath,
-)
+from gateway.addresses import Address, Origin, Tcp, Url, UrlPath
+from gateway.literals import CallerKey, CookieName, Name, ReadableFile, Secret, Segment, Sticky
+from gateway.units import Grace, Seconds, Size, Timeout
 
 
 # The metric label of every model that only [models."*"] knows: names come from outside there.

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from gateway._sseparse import Batch, Entries, depth, entries
+from gateway.client_errors import ClientError, CursorGone
 from gateway.dialects.calls import MAX_DEPTH, loads_event
-from gateway.errors import ClientError, CursorGone
 from gateway.eventlog import TOO_OLD, EventLog, State
 
 

@@ -8,10 +8,11 @@ import socket
 import stat
 import sys
 from collections.abc import Mapping
+from typing import Any
 
+from gateway.addresses import Address, Systemd, Tcp, Unix, is_loopback
 from gateway.errors import BindError, ConfigError
 from gateway.settings import OPEN_TO_OTHERS
-from gateway.units import Address, Systemd, Tcp, Unix, is_loopback
 
 
 # Connections the kernel holds while we are busy; it caps this at its own somaxconn.
@@ -57,8 +58,7 @@ def refuse_others(address: Address, sockets: list[socket.socket]) -> None:
         if sock.family != socket.AF_UNIX and not is_loopback(sock.getsockname()[0]):
             where = shown(sock)
             if not isinstance(address, Systemd):
-                for each in sockets:
-                    each.close()
+                _close(sockets)
             raise ConfigError(f"[server] listen: {address} is {where}: {OPEN_TO_OTHERS}")
 
 
@@ -109,27 +109,14 @@ def _tcp(address: Tcp) -> list[socket.socket]:
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
     sockets: list[socket.socket] = []
-    try:
-        for family, kind, protocol, _, sockaddr in dict.fromkeys(infos):
-            sock = socket.socket(family, kind, protocol)
-            sockets.append(sock)
-            # A restart must not wait for the last run's connections in TIME_WAIT.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            try:
-                sock.bind(sockaddr)
-            except OSError as error:
-                # `localhost` has an IPv6 address even where IPv6 is off.
-                if error.errno != errno.EADDRNOTAVAIL or len(infos) == 1:
-                    raise
-                sockets.pop().close()
-                continue
-            sock.listen(BACKLOG)
-    except OSError:
-        for sock in sockets:
-            sock.close()
-        raise
+    for family, kind, protocol, _, place in dict.fromkeys(infos):
+        try:
+            sockets.append(_listening(socket.socket(family, kind, protocol), place))
+        except OSError as error:
+            # `localhost` has an IPv6 address even where IPv6 is off.
+            if error.errno != errno.EADDRNOTAVAIL or len(infos) == 1:
+                _close(sockets)
+                raise
     if not sockets:
         raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
     return sockets
@@ -137,14 +124,28 @@ def _tcp(address: Tcp) -> list[socket.socket]:
 
 def _unix(path: str) -> socket.socket:
     _remove_stale(path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    return _listening(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), path)
+
+
+def _listening(sock: socket.socket, place: Any) -> socket.socket:
+    """Return `sock`, which listens at `place` from now on; it is closed if it cannot."""
     try:
-        sock.bind(path)
+        if sock.family != socket.AF_UNIX:
+            # A restart must not wait for the last run's connections in TIME_WAIT.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(place)
         sock.listen(BACKLOG)
     except OSError:
         sock.close()
         raise
     return sock
+
+
+def _close(sockets: list[socket.socket]) -> None:
+    for sock in sockets:
+        sock.close()
 
 
 def _remove_stale(path: str) -> None:

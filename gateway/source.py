@@ -16,16 +16,16 @@ from gateway._sseparse import Batch, EventParser, Tap
 from gateway.chat import Usage
 from gateway.desk import Desk
 from gateway.dialects.translation import Translation
-from gateway.errors import (
-    GatewayError,
+from gateway.errors import GatewayError
+from gateway.guard import ResponseHead
+from gateway.hub import LOG_CAP, Live
+from gateway.tries import Try
+from gateway.upstream_errors import (
     StreamInterrupted,
     UpstreamError,
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from gateway.guard import ResponseHead
-from gateway.hub import LOG_CAP, Live
-from gateway.tries import Try
 
 
 # Seconds for the rest of a body after its terminal event, to keep the connection.

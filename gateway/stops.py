@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import orjson
 
+from gateway.client_errors import ClientError, MethodNotAllowed
 from gateway.desk import STREAMS, Desk
-from gateway.errors import ClientError, MethodNotAllowed
 from gateway.hub import Live
 from gateway.tickets import Tickets
 from gateway.visits import Visit

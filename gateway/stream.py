@@ -12,13 +12,7 @@ from gateway._sseparse import Batch
 from gateway.desk import Desk
 from gateway.dialects.calls import Heading
 from gateway.dialects.translation import Translation
-from gateway.errors import (
-    GatewayError,
-    StreamInterrupted,
-    UpstreamProtocolError,
-    UpstreamRefused,
-    UpstreamUnavailable,
-)
+from gateway.errors import GatewayError
 from gateway.eventlog import State
 from gateway.filling import Filler
 from gateway.guard import ResponseHead
@@ -27,6 +21,12 @@ from gateway.order import Order, Receipt
 from gateway.pace import Pace
 from gateway.source import Source
 from gateway.tries import Try
+from gateway.upstream_errors import (
+    StreamInterrupted,
+    UpstreamProtocolError,
+    UpstreamRefused,
+    UpstreamUnavailable,
+)
 
 
 # The content type of a stream, with whatever parameters.

@@ -16,25 +16,20 @@ import orjson
 
 from gateway.alarm import Alarm
 from gateway.channel import Channel, Receipt, Retention
+from gateway.client_errors import ClientError, Forbidden, MethodNotAllowed, NotAcceptable
 from gateway.desk import STREAMS, Desk
 from gateway.durable import JSON, Post, Terms, Wish, read_post, read_terms, read_wish
-from gateway.errors import (
-    ClientError,
-    Forbidden,
-    MethodNotAllowed,
-    NotAcceptable,
-    Overloaded,
-)
+from gateway.errors import Overloaded
 from gateway.eventlog import NOW, EventLog
 from gateway.guard import RequestHead
 from gateway.host import MAX_UNWANTED
 from gateway.hub import Live
+from gateway.literals import Segment
 from gateway.names import GENERATION
 from gateway.reply import field
 from gateway.settings import Channel as Settings
 from gateway.settings import Config
 from gateway.stops import read_json
-from gateway.units import Segment
 from gateway.upgrades import Upgrades
 from gateway.views.channel_socket import ChannelSocket
 from gateway.views.durable import DurableView

@@ -9,12 +9,12 @@ a secret, only its type.
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 
-from gateway import units
+from gateway import addresses, literals, units
 from gateway.errors import ConfigError
 from gateway.references import interpolate, references
 from gateway.settings import (
@@ -28,23 +28,6 @@ from gateway.settings import (
     Target,
     Timeouts,
     Upstream,
-)
-from gateway.units import (
-    Address,
-    CallerKey,
-    CookieName,
-    Grace,
-    Name,
-    Origin,
-    ReadableFile,
-    Seconds,
-    Secret,
-    Segment,
-    Size,
-    Sticky,
-    Timeout,
-    Url,
-    UrlPath,
 )
 
 
@@ -140,7 +123,7 @@ def read_table(
 
 def _check_name(name: str, kind: type[msgspec.Struct]) -> None:
     try:
-        (units.segment if kind is Channel else units.name)(name)
+        (literals.segment if kind is Channel else literals.name)(name)
     except ConfigError as error:
         raise Fault("", error.message) from None
 
@@ -185,23 +168,7 @@ def _decode(kind: type, value: object) -> Any:
         raise ValueError(error.message) from None
 
 
-_READERS: dict[type, Callable[[str], object]] = {
-    Address: units.address,
-    CallerKey: units.caller_key,
-    CookieName: units.cookie_name,
-    Grace: units.grace,
-    Name: units.name,
-    Origin: units.origin,
-    ReadableFile: units.readable_file,
-    Seconds: units.duration,
-    Secret: units.secret,
-    Segment: units.segment,
-    Size: units.size,
-    Sticky: units.sticky,
-    Timeout: units.timeout,
-    Url: units.url,
-    UrlPath: units.url_path,
-}
+_READERS = {**units.READERS, **addresses.READERS, **literals.READERS}
 
 
 def _explain(error: msgspec.ValidationError, table: dict[str, Any]) -> Fault:

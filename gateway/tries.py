@@ -5,13 +5,14 @@ from collections.abc import Callable
 import msgspec
 
 from gateway.desk import Desk
-from gateway.errors import GatewayError, UpstreamAnswer, UpstreamKeysOut, UpstreamRefused
+from gateway.errors import GatewayError
 from gateway.exchange import Exchange
 from gateway.keyring import Key
 from gateway.provider import Provider
 from gateway.refusals import Ground, ground
 from gateway.retry import LONGEST_WAIT, blames
 from gateway.targets import Target
+from gateway.upstream_errors import UpstreamAnswer, UpstreamKeysOut, UpstreamRefused
 
 
 # Seconds a key cools down when the provider does not say for how long.

@@ -7,7 +7,7 @@ import msgspec
 from gateway.desk import Desk
 from gateway.dialects.calls import Heading, encode, look_at
 from gateway.dialects.translation import read_answer
-from gateway.errors import GatewayError, UpstreamProtocolError, UpstreamRefused
+from gateway.errors import GatewayError
 from gateway.guard import ResponseHead
 from gateway.host import Request
 from gateway.order import Order
@@ -15,6 +15,7 @@ from gateway.provider import Provider
 from gateway.relay import Job
 from gateway.reply import JSON, Reply
 from gateway.tries import Try
+from gateway.upstream_errors import UpstreamProtocolError, UpstreamRefused
 
 
 # Bytes of an answer; embeddings of a large batch are the largest that are real.

@@ -15,10 +15,11 @@ from enum import Enum
 from typing import Protocol, cast
 
 from gateway._sseparse import Intake
-from gateway.errors import GatewayError, UpstreamProtocolError, UpstreamUnavailable
+from gateway.errors import GatewayError
 from gateway.flow import Valve
 from gateway.guard import MAX_INTERIM, ResponseHead, read_response
 from gateway.heads import ResponseReader
+from gateway.upstream_errors import UpstreamProtocolError, UpstreamUnavailable
 
 
 class Phase(Enum):

@@ -5,14 +5,9 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from gateway.callers import Caller
+from gateway.client_errors import ClientError, CursorGone, LogNotFound, MethodNotAllowed
 from gateway.desk import Desk
-from gateway.errors import (
-    ClientError,
-    CursorGone,
-    GatewayError,
-    LogNotFound,
-    MethodNotAllowed,
-)
+from gateway.errors import GatewayError
 from gateway.eventlog import NOW, START, EventLog
 from gateway.guard import RequestHead
 from gateway.host import Request

@@ -5,11 +5,11 @@ from collections.abc import Callable
 import msgspec
 import orjson
 
+from gateway.client_errors import ClientError
 from gateway.dialects.calls import Call
 from gateway.dialects.dialect import UpstreamDialect
 from gateway.dialects.known import CLIENTS
 from gateway.dialects.translation import translate_request
-from gateway.errors import ClientError
 from gateway.guard import RequestHead
 from gateway.keyring import Key
 from gateway.targets import Target

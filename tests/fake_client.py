@@ -5,7 +5,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from gateway.errors import GatewayError, Overloaded, RouteNotFound
+from gateway.client_errors import RouteNotFound
+from gateway.errors import GatewayError, Overloaded
 from gateway.guard import RequestHead
 from gateway.host import Host, Request
 from gateway.http1 import HttpConnection

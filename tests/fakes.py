@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.delay import Delay
 from gateway.server import Server
+from gateway.systemd import Notifier
 from gateway.upstream import UpstreamConnection
 
 
@@ -106,6 +107,19 @@ class FakeLoop:
                 self.now = max(self.now, due)
                 handle.call()
         self.now = end
+
+
+class FakeNotifier(Notifier):
+    """Remembers what systemd would have heard: the first line of each message."""
+
+    __slots__ = ("said",)
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.said: list[str] = []
+
+    def _send(self, *lines: str) -> None:
+        self.said.append(lines[0])
 
 
 class FakeProvider:

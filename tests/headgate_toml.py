@@ -22,15 +22,20 @@ targets = [{ upstream = "openai" }]
 TARGETS = 'an array of targets such as [{ upstream = "openai" }]'
 
 
+def refusal(read, *args):
+    """Return what `read` says of a value that it refuses."""
+    with pytest.raises(ConfigError) as caught:
+        read(*args)
+    return caught.value.message
+
+
 def parse(text, env=ENV):
     return config.parse(text, name="headgate.toml", env=env)
 
 
 def faults(text, env=ENV):
     """Return the lines of the error that `text` raises."""
-    with pytest.raises(ConfigError) as caught:
-        parse(text, env)
-    return caught.value.message.split("\n")
+    return refusal(parse, text, env).split("\n")
 
 
 def fault(text, env=ENV):

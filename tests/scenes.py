@@ -1,7 +1,6 @@
 """A pool, and an exchange, among fakes: the test speaks for the peer, and winds the clock."""
 
 import asyncio
-from collections.abc import Callable
 from types import SimpleNamespace
 
 from gateway._sseparse import Batch
@@ -13,7 +12,7 @@ from gateway.metrics import Metrics
 from gateway.pool import Pool, Room
 from gateway.settings import Timeouts
 from gateway.upstream import UpstreamConnection
-from tests.fakes import FakeLoop, FakeProducer, FakeProvider
+from tests.fakes import FakeLoop, FakeProducer, FakeProvider, until
 
 
 PATIENCE = 5.0  # seconds in the queue
@@ -117,10 +116,4 @@ class ExchangeScene(PoolScene):
 async def settled() -> None:
     """Let every task that can go on do so."""
     for _ in range(5):
-        await asyncio.sleep(0)
-
-
-async def until(predicate: Callable[[], object]) -> None:
-    """Return when `predicate()` holds, looking once each turn of the loop."""
-    while not predicate():  # noqa: ASYNC110 - nobody could set an event: it is state of others
         await asyncio.sleep(0)

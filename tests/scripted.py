@@ -2,7 +2,11 @@
 
 import asyncio
 import contextlib
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import TracebackType
+from typing import Literal
 
 
 STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
@@ -13,12 +17,49 @@ TEXT = b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":n
 FINISH = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
 DONE = b"data: [DONE]\n\n"
 
+# How an answer in one piece begins.
+DOCUMENT = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+
 Step = bytes | asyncio.Event  # say this; wait for that
 
 
 def chunk(data: bytes) -> bytes:
     """Return `data` as one chunk of a chunked body."""
     return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def document(body: bytes, head: bytes = DOCUMENT) -> bytes:
+    """Return an answer whose body is these bytes."""
+    return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
+
+
+# What a good provider says: a stream, or a document.
+ANSWER = b'{"choices":[],"usage":{}}'
+GOOD = {True: CHUNKED + chunk(TEXT) + chunk(FINISH) + chunk(DONE) + LAST, False: document(ANSWER)}
+
+
+class Never(asyncio.Event):
+    """A step that nothing follows."""
+
+    async def wait(self) -> Literal[True]:
+        return await asyncio.get_running_loop().create_future()
+
+
+NOTHING = Never()
+
+
+@asynccontextmanager
+async def deaf_port() -> AsyncIterator[int]:
+    """A port whose backlog is full: the kernel answers no SYN."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        port = listener.getsockname()[1]
+        filling = [socket.socket() for _ in range(4)]
+        for sock in filling:
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.1", port))
+        yield port
+        for sock in filling:
+            sock.close()
 
 
 class Scripted:

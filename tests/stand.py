@@ -36,6 +36,18 @@ targets = [{{ upstream = "mock" }}]
 retry.attempts = 1
 """
 
+# Two callers, and how each says who it is.
+KEYS = """
+[[keys]]
+key = "sk-alice-0123456789"
+subject = "alice"
+[[keys]]
+key = "sk-bob-0123456789abc"
+subject = "bob"
+"""
+ALICE = {"authorization": "Bearer sk-alice-0123456789"}
+BOB = {"authorization": "Bearer sk-bob-0123456789abc"}
+
 PAIR = """
 [upstreams.backup]
 base_url = "{url}/v1"
@@ -99,9 +111,9 @@ class Stand:
             inherited={},
         )
         await self.server.start()
-        self.url = "http://" + self.server.addresses["public"][0]
+        self.url = "http://" + self.server.public.addresses[0]
         self.port = int(self.url.rpartition(":")[2])
-        self.admin_url = "http://" + self.server.addresses["admin"][0]
+        self.admin_url = "http://" + self.server.admin.addresses[0]
         return self
 
     async def __aexit__(
@@ -118,7 +130,7 @@ class Stand:
         await asyncio.sleep(0)
         self.server.close()  # for a client that was let in just before it, and has come only now
         await self.mock.close()
-        await self.server.public.connections.empty()
+        await self.server.public.host.connections.empty()
         self._log.close()
         os.close(self._write_fd)
         self.log_lines = read_lines(self._read_fd)
@@ -141,6 +153,19 @@ class Stand:
         client = await self.open()
         client.send("POST", "/v1/chat/completions", chat(**mock), headers)
         return client
+
+    async def answer(
+        self, method: str, path: str, body: object = None, **headers: str
+    ) -> "Answer":
+        """Ask on a connection of its own; `a_b` is the field `a-b`."""
+        client = await self.open()
+        answer = await client.ask(method, path, body, **headers)
+        await client.close()
+        return answer
+
+    async def chat(self, *, stream: bool = True, **mock: object) -> "Answer":
+        """Ask for a chat completion on a connection of its own."""
+        return await self.answer("POST", "/v1/chat/completions", chat(stream=stream, **mock))
 
     async def metrics(self) -> dict[str, float]:
         """Scrape: sample name with labels → value."""

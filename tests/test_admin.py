@@ -42,9 +42,7 @@ async def test_a_server_that_drains_lives_but_is_not_ready():
 
 async def test_the_metrics_are_what_prometheus_reads():
     async with Stand() as stand:
-        client = await stand.open()
-        await client.chat(tokens=2)
-        await client.close()
+        await stand.chat(tokens=2)
         scrape = await Client.to(stand.admin_url)
         answer = await scrape.ask("GET", "/metrics")
         await scrape.close()

@@ -6,20 +6,20 @@ import pytest
 
 from gateway.attempts import Attempts
 from gateway.breaker import LIMIT, Breaker, State
-from gateway.errors import (
-    ClientError,
-    Overloaded,
-    UpstreamAnswer,
-    UpstreamKeysOut,
-    UpstreamTimeout,
-    UpstreamUnavailable,
-)
+from gateway.client_errors import ClientError
+from gateway.errors import Overloaded
 from gateway.guard import RequestHead
 from gateway.keyring import Key, Keyring
 from gateway.retry import RESERVE, Budget
 from gateway.settings import Model, Retry
 from gateway.targets import Target, Targets
 from gateway.tries import prepare
+from gateway.upstream_errors import (
+    UpstreamAnswer,
+    UpstreamKeysOut,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
 from tests.asking import fields_of
 
 

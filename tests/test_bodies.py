@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway._sseparse import CHUNKED, Fields, chunk
 from gateway.bodies import Arriving
-from gateway.errors import MalformedRequest, RequestTooLarge
+from gateway.client_errors import MalformedRequest, RequestTooLarge
 from gateway.guard import RequestHead
 from gateway.host import Request
 from gateway.reply import Reply

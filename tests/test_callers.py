@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.callers import OPEN, Caller, Callers
+from gateway.client_errors import Forbidden, InvalidApiKey, Misdirected
 from gateway.cors import Cors
-from gateway.errors import Forbidden, GatewayError, InvalidApiKey, Misdirected
+from gateway.errors import GatewayError
+from gateway.literals import Secret
 from gateway.tickets import Tickets
-from gateway.units import Secret
 from tests.asking import head, head_of
 
 

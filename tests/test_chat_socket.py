@@ -3,50 +3,11 @@
 import orjson
 import pytest
 import websockets
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 
-from gateway.lane_socket import MAX_ID, MAX_LANES
 from tests.fakes import wind_by_hand
+from tests.sockets import CHATS, LONG, ask_chat, hear, hear_until, opened, said, say, text_of, words
 from tests.stand import Stand, chat, serving
-from tests.test_upgrades import ALICE, BOB, KEYS, LONG, asked, opened
-
-
-PATH = "/v1/ws/chat"
-
-
-async def say(client: ClientConnection, type: str, **members: object) -> None:
-    await client.send(orjson.dumps({"type": type, **members}).decode())
-
-
-async def ask(client: ClientConnection, id: str | None = "a", **mock: object) -> None:
-    """Ask for a chat; the options are the mock provider's."""
-    body = chat(**mock)
-    del body["stream"]
-    await say(client, "chat", **({} if id is None else {"id": id}), **body)
-
-
-async def hear(client: ClientConnection) -> dict[str, object]:
-    return orjson.loads(await client.recv())
-
-
-async def until(client: ClientConnection, *types: str) -> list[dict[str, object]]:
-    """Frames up to one of these types, that one included."""
-    heard = [await hear(client)]
-    while heard[-1]["type"] not in types:
-        heard.append(await hear(client))
-    return heard
-
-
-def text_of(frames: list[dict[str, object]], id: str | None = "a") -> str:
-    return "".join(f["content"] for f in frames if f["type"] == "chunk" and f.get("id") == id)
-
-
-def words(count: int) -> list[str]:
-    return [f"t{i}" for i in range(count)]
-
-
-def said(text: str) -> list[str]:
-    return [word.rstrip(".") for word in text.split()]
 
 
 # Chats.
@@ -54,9 +15,9 @@ def said(text: str) -> list[str]:
 
 async def test_a_chat_from_start_to_done():
     async with Stand() as stand:
-        async with opened(stand, PATH, subprotocols=["headgate.chat.v1"]) as client:
-            await ask(client, tokens=20)
-            frames = await until(client, "done")
+        async with opened(stand, CHATS, subprotocols=["headgate.chat.v1"]) as client:
+            await ask_chat(client, tokens=20)
+            frames = await hear_until(client, "done")
         metrics = await stand.metrics()
 
     assert client.subprotocol == "headgate.chat.v1"
@@ -66,7 +27,7 @@ async def test_a_chat_from_start_to_done():
     done = frames[-1]
     assert (done["id"], done["finish_reason"]) == ("a", "stop")
     assert done["usage"]["completion_tokens"] == 20
-    chats = [line for line in stand.log_lines if line.get("route") == PATH]
+    chats = [line for line in stand.log_lines if line.get("route") == CHATS]
     assert [line["status"] for line in chats] == [200, 101]
     assert (chats[0]["end"], chats[0]["model"], chats[0]["tokens_out"]) == ("finished", "m", 20)
     assert chats[0]["request_id"] == chats[1]["request_id"] + ".1"
@@ -75,14 +36,14 @@ async def test_a_chat_from_start_to_done():
 
 
 async def test_many_chats_at_once_do_not_mix():
-    async with Stand() as stand, opened(stand, PATH) as client:
+    async with Stand() as stand, opened(stand, CHATS) as client:
         for id in ("a", "b", None):
-            await ask(client, id, tokens=30, interval=2, tag=id or "none")
+            await ask_chat(client, id, tokens=30, interval=2, tag=id or "none")
         frames = []
         while sum(frame["type"] == "done" for frame in frames) < 3:
             frames.append(await hear(client))
-        await ask(client, "a", tokens=3)  # an id whose chat has ended is free
-        again = await until(client, "done")
+        await ask_chat(client, "a", tokens=3)  # an id whose chat has ended is free
+        again = await hear_until(client, "done")
 
     order = [frame.get("id") for frame in frames if frame["type"] == "chunk"]
     assert order != sorted(order, key=str)
@@ -93,19 +54,19 @@ async def test_many_chats_at_once_do_not_mix():
 
 
 async def test_stop_ends_one_chat_at_the_provider_too_and_no_other():
-    async with Stand() as stand, opened(stand, PATH) as client:
-        await ask(client, "a", **LONG)
-        await until(client, "chunk")
-        await ask(client, "b", **LONG)
-        await until(client, "chunk")
+    async with Stand() as stand, opened(stand, CHATS) as client:
+        await ask_chat(client, "a", **LONG)
+        await hear_until(client, "chunk")
+        await ask_chat(client, "b", **LONG)
+        await hear_until(client, "chunk")
         await say(client, "stop", id="a")
-        ended = await until(client, "done")
+        ended = await hear_until(client, "done")
         await stand.mock.until(lambda: stand.mock.open_streams == 1)
         await say(client, "stop", id="a")  # it has ended: nothing to say
         await say(client, "ping")
         pong = await hear(client)
         await say(client, "stop", id="b")
-        await until(client, "done")
+        await hear_until(client, "done")
         await stand.mock.until(lambda: stand.mock.open_streams == 0)
 
     assert ended[-1]["id"] == "a"
@@ -116,19 +77,19 @@ async def test_stop_ends_one_chat_at_the_provider_too_and_no_other():
 
 
 async def test_what_the_provider_refuses_is_an_error_of_that_chat():
-    async with Stand() as stand, opened(stand, PATH) as client:
-        await ask(client, "a", fault="429")
-        refused = await until(client, "error", "done")
-        await ask(client, "b", fault="truncate", tokens=5)
-        cut = await until(client, "error", "done")
-        await ask(client, "c", tokens=2)
-        good = await until(client, "error", "done")
+    async with Stand() as stand, opened(stand, CHATS) as client:
+        await ask_chat(client, "a", fault="429")
+        refused = await hear_until(client, "error", "done")
+        await ask_chat(client, "b", fault="truncate", tokens=5)
+        cut = await hear_until(client, "error", "done")
+        await ask_chat(client, "c", tokens=2)
+        good = await hear_until(client, "error", "done")
 
     assert [frame["type"] for frame in refused] == ["start", "error"]
     assert refused[-1]["error"]["code"] == "rate_limit_exceeded"
     assert cut[-1]["error"]["code"] == "stream_interrupted"
     assert good[-1]["type"] == "done"
-    lines = [line for line in stand.log_lines if line.get("route") == PATH]
+    lines = [line for line in stand.log_lines if line.get("route") == CHATS]
     assert [line["status"] for line in lines] == [429, 200, 200, 101]
 
 
@@ -137,16 +98,16 @@ async def test_what_the_provider_refuses_is_an_error_of_that_chat():
 
 async def test_a_chat_is_resumed_on_another_socket():
     async with Stand() as stand:
-        async with opened(stand, PATH) as client:
-            await ask(client, tokens=40, interval=3)
-            first = await until(client, "chunk")
+        async with opened(stand, CHATS) as client:
+            await ask_chat(client, tokens=40, interval=3)
+            first = await hear_until(client, "chunk")
             client.transport.abort()
-        async with opened(stand, PATH) as client:
+        async with opened(stand, CHATS) as client:
             place = {"stream": first[0]["stream"], "after": first[-1]["cursor"]}
             await say(client, "resume", id="z", **place)
-            rest = await until(client, "done")
+            rest = await hear_until(client, "done")
             await say(client, "resume", stream="/v1/stream/" + first[0]["stream"])
-            whole = await until(client, "done")
+            whole = await hear_until(client, "done")
         metrics = await stand.metrics()
 
     assert rest[0] == {"type": "start", "id": "z", "stream": first[0]["stream"]} | {
@@ -162,9 +123,9 @@ async def test_a_chat_is_resumed_on_another_socket():
 
 async def test_a_chat_is_resumed_as_server_sent_events():
     async with Stand() as stand:
-        async with opened(stand, PATH) as client:
-            await ask(client, tokens=40, interval=3)
-            first = await until(client, "chunk")
+        async with opened(stand, CHATS) as client:
+            await ask_chat(client, tokens=40, interval=3)
+            first = await hear_until(client, "chunk")
         http = await stand.open()
         fields = {"accept": "text/event-stream", "last_event_id": first[-1]["cursor"]}
         answer = await http.ask("GET", "/v1/stream/" + first[0]["stream"], **fields)
@@ -180,9 +141,9 @@ async def test_a_chat_waits_a_minute_for_whoever_lost_it():
     async with Stand() as stand:
         loop = wind_by_hand(stand.server)
         stand.server.desk.hub.loop = loop
-        async with opened(stand, PATH) as client:
-            await ask(client, **LONG)
-            await until(client, "chunk")
+        async with opened(stand, CHATS) as client:
+            await ask_chat(client, **LONG)
+            await hear_until(client, "chunk")
         loop.wind(59)
         going = stand.mock.open_streams
         loop.wind(1)
@@ -193,12 +154,12 @@ async def test_a_chat_waits_a_minute_for_whoever_lost_it():
 
 
 async def test_a_cursor_of_another_log_is_told_and_all_is_read():
-    async with Stand() as stand, opened(stand, PATH) as client:
-        await ask(client, tokens=3)
-        first = await until(client, "done")
+    async with Stand() as stand, opened(stand, CHATS) as client:
+        await ask_chat(client, tokens=3)
+        first = await hear_until(client, "done")
         lost = "aaaabbbb_0000000000000009"
         await say(client, "resume", id="r", stream=first[0]["stream"], after=lost)
-        again = await until(client, "done")
+        again = await hear_until(client, "done")
 
     assert again[0]["recovered"] is False
     assert text_of(again, "r") == text_of(first)
@@ -209,163 +170,21 @@ async def test_a_cursor_of_another_log_is_told_and_all_is_read():
 
 async def test_a_client_that_does_not_read_holds_up_its_chats_and_loses_nothing():
     async with Stand() as stand:
-        url = stand.url.replace("http", "ws") + PATH
+        url = stand.url.replace("http", "ws") + CHATS
         async with connect(url, max_queue=1) as client:
             for id in ("a", "b"):
-                await ask(client, id, tokens=1500, size=4000)
+                await ask_chat(client, id, tokens=1500, size=4000)
             await stand.mock.until(lambda: stand.mock.tokens_sent == 3000)
             await stand.server.desk.jobs.empty()
             lagging = (await stand.metrics())['headgate_streams_active{transport="websocket"}']
             frames = []
             while sum(frame["type"] == "done" for frame in frames) < 2:
                 frames.append(await hear(client))
-        await stand.server.public.connections.empty()
+        await stand.server.public.host.connections.empty()
 
     assert lagging == 2
     for id in ("a", "b"):
         assert said(text_of(frames, id)) == words(1500)
-
-
-# What cannot be done.
-
-
-@pytest.mark.parametrize(
-    ("message", "id", "what"),
-    [
-        ("{", None, "not JSON"),
-        ('{"a":NaN}', None, "not JSON"),
-        ("[" * 100 + "]" * 100, None, "nests deeper"),
-        ('["chat"]', None, "JSON object"),
-        ("{}", None, "type is chat"),
-        ('{"type":"dance","id":"x"}', "x", "type is chat"),
-        ('{"type":"chat","id":7}', None, "an id is a string"),
-        ('{"type":"ping","id":"%s"}' % ("x" * (MAX_ID + 1)), None, "an id is a string"),
-        ('{"type":"chat","id":"x"}', "x", "model"),
-        ('{"type":"chat","id":"x","model":"m","n":2}', "x", "one answer"),
-        ('{"type":"chat","id":"x","model":"m","stream":"y"}', "x", None),
-        ('{"type":"resume","id":"x"}', "x", "a resume has a stream"),
-        ('{"type":"resume","id":"x","stream":"gen_unknown"}', "x", "no such stream"),
-        ('{"type":"resume","id":"x","stream":"events"}', "x", "is no chat completion"),
-    ],
-)
-async def test_what_cannot_be_done_is_said_and_the_socket_stays(message, id, what):
-    async with Stand(more="[channels.events]\n") as stand, opened(stand, PATH) as client:
-        await client.send(message)
-        answer = (await until(client, "error", "done"))[-1]
-        await say(client, "ping")
-        pong = await hear(client)
-
-    if what is None:  # what the route says itself is not the client's to say
-        assert answer["type"] == "done"
-        return
-    assert answer["type"] == "error"
-    assert answer.get("id") == id
-    assert what in answer["error"]["message"]
-    assert pong == {"type": "pong"}
-
-
-async def test_a_cursor_must_make_sense():
-    async with Stand() as stand, opened(stand, PATH) as client:
-        await ask(client, tokens=1)
-        first = await until(client, "done")
-        await say(client, "resume", stream=first[0]["stream"], after="nonsense")
-        answer = await hear(client)
-
-    assert answer["error"]["param"] == "offset"
-
-
-async def test_binary_closes():
-    async with Stand() as stand, opened(stand, PATH) as client:
-        await client.send(b"{}")
-        with pytest.raises(websockets.ConnectionClosedError):
-            await client.recv()
-
-    assert client.close_code == 1007
-
-
-async def test_an_id_belongs_to_one_chat_and_a_socket_has_so_many():
-    async with Stand() as stand, opened(stand, PATH) as client:
-        await ask(client, "0", **LONG)
-        await ask(client, "0", tokens=1)
-        taken = (await until(client, "error"))[-1]
-        for n in range(1, MAX_LANES):
-            await ask(client, str(n), **LONG)
-        await ask(client, "more", tokens=1)
-        full = (await until(client, "error"))[-1]
-        for n in range(MAX_LANES):
-            await say(client, "stop", id=str(n))
-        done = 0
-        while done < MAX_LANES:
-            done += (await hear(client))["type"] == "done"
-
-    assert (taken["id"], taken["error"]["code"]) == ("0", "conflict")
-    assert (full["id"], full["error"]["code"]) == ("more", "overloaded")
-    assert len(stand.mock.requests) <= MAX_LANES
-
-
-# Who may.
-
-
-@pytest.mark.parametrize(
-    ("fields", "status"),
-    [
-        (["Upgrade: h2c"], 426),
-        (["Origin: https://evil.example"], 403),
-        (["Idempotency-Key: k"], 400),
-        (["Sec-WebSocket-Protocol: other.v1"], 101),
-        (["Sec-WebSocket-Protocol: headgate.chat.v1, x"], 101),
-    ],
-)
-async def test_who_gets_in(fields, status):
-    async with Stand() as stand:
-        got, headers = await asked(stand, PATH, *fields)
-
-    assert got == status
-    assert headers.get("sec-websocket-protocol", "headgate.chat.v1") == "headgate.chat.v1"
-
-
-async def test_a_plain_get_is_told_to_upgrade():
-    async with Stand() as stand:
-        client = await stand.open()
-        answer = await client.ask("GET", PATH)
-        await client.close()
-
-    assert answer.status == 426
-    assert answer.headers["upgrade"] == "websocket"
-
-
-async def test_a_caller_has_its_own_chats_and_models():
-    more = KEYS.replace('subject = "bob"', 'subject = "bob"\nmodels = ["alias"]')
-    async with Stand(more=more) as stand:
-        async with opened(stand, PATH, additional_headers=ALICE) as client:
-            await ask(client, tokens=2)
-            first = await until(client, "done")
-        async with opened(stand, PATH, additional_headers=BOB) as client:
-            await say(client, "resume", stream=first[0]["stream"])
-            other = await hear(client)
-            await ask(client, tokens=2)
-            model = await hear(client)
-        refused, _ = await asked(stand, PATH)
-
-    assert other["error"]["code"] == "stream_not_found"
-    assert (model["id"], model["error"]["code"]) == ("a", "model_not_found")
-    assert refused == 401
-
-
-async def test_a_ticket_opens_it_once():
-    async with Stand(more=KEYS) as stand:
-        http = await stand.open()
-        answer = await http.ask("POST", "/v1/tickets", {"opens": PATH}, **ALICE)
-        await http.close()
-        path = f"{PATH}?ticket={answer.json['ticket']}"
-        async with opened(stand, path) as client:
-            await ask(client, tokens=2)
-            frames = await until(client, "done")
-        again, _ = await asked(stand, path)
-
-    assert said(text_of(frames)) == words(2)
-    assert again == 401
-    assert answer.json["ticket"] not in str(stand.log_lines)
 
 
 # The end of the process.
@@ -373,13 +192,13 @@ async def test_a_ticket_opens_it_once():
 
 async def test_a_drain_lets_chats_end_and_begins_no_more():
     async with Stand(drain="20s") as stand, serving(stand) as run:
-        async with opened(stand, PATH) as idle, opened(stand, PATH) as client:
-            await ask(client, "a", tokens=20, interval=5)
-            await until(client, "chunk")
+        async with opened(stand, CHATS) as idle, opened(stand, CHATS) as client:
+            await ask_chat(client, "a", tokens=20, interval=5)
+            await hear_until(client, "chunk")
             stand.server.leave()
             with pytest.raises(websockets.ConnectionClosedOK):
                 await idle.recv()
-            await ask(client, "b", tokens=1)
+            await ask_chat(client, "b", tokens=1)
             frames = [orjson.loads(message) async for message in client]
         await run
 
@@ -390,9 +209,9 @@ async def test_a_drain_lets_chats_end_and_begins_no_more():
 
 async def test_chats_that_a_drain_cannot_wait_for_are_told_so():
     async with Stand(drain="50ms") as stand, serving(stand) as run:
-        async with opened(stand, PATH) as client:
-            await ask(client, **LONG)
-            await until(client, "chunk")
+        async with opened(stand, CHATS) as client:
+            await ask_chat(client, **LONG)
+            await hear_until(client, "chunk")
             stand.server.leave()
             frames = [orjson.loads(message) async for message in client]
         await run
@@ -407,22 +226,22 @@ ANTHROPIC = 'dialect = "anthropic"'
 
 
 async def test_what_is_left_out_for_a_provider_of_another_dialect_stands_in_the_start():
-    async with Stand(upstream=ANTHROPIC) as stand, opened(stand, PATH) as client:
+    async with Stand(upstream=ANTHROPIC) as stand, opened(stand, CHATS) as client:
         await say(client, "chat", id="a", **chat(tokens=2), seed=1)
-        with_seed = await until(client, "done")
+        with_seed = await hear_until(client, "done")
         await say(client, "chat", id="a", model="m", messages=chat()["messages"])
-        without = await until(client, "done")
+        without = await hear_until(client, "done")
 
     assert with_seed[0]["dropped_params"] == ["mock", "seed"]
     assert "dropped_params" not in without[0]
 
 
 async def test_what_a_provider_of_another_dialect_has_no_word_for_begins_no_chat():
-    async with Stand(upstream=ANTHROPIC) as stand, opened(stand, PATH) as client:
+    async with Stand(upstream=ANTHROPIC) as stand, opened(stand, CHATS) as client:
         await say(client, "chat", id="a", **chat(tokens=2), logprobs=True)
         refusal = await hear(client)
-        await ask(client, tokens=2)
-        frames = await until(client, "done")
+        await ask_chat(client, tokens=2)
+        frames = await hear_until(client, "done")
 
     assert refusal["type"] == "error"
     assert refusal["error"]["param"] == "logprobs"

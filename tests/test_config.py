@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway import config
@@ -301,7 +301,6 @@ PLACES = {"server": None, "logs": None, "cors": None, "keys": 0}
 PLACES |= {"upstreams": "openai", "models": "*", "channels": "events"}
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(st.sampled_from(list(PLACES)), st.dictionaries(st.sampled_from(KNOWN) | TEXTS, JUNK))
 @example("upstreams", {"x - at `$.y`": 1})
 @example("models", {"targets": [{"upstream": "x` - at `$.z"}], "on_disconnect": "' - at `$.q`"})
@@ -330,7 +329,6 @@ def test_junk_in_any_key_loads_or_raises_a_config_error_and_nothing_else(place, 
     assert message.replace("\n", "").isprintable()
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(st.text())
 def test_any_text_loads_or_raises_a_config_error_and_nothing_else(text):
     with pytest.raises(ConfigError):

@@ -29,7 +29,7 @@ async def test_a_slow_client_that_leaves_before_it_has_everything_is_a_disconnec
         await until(lambda: not stand.server.desk.jobs)
         amid = await stand.metrics()
         client.writer.transport.abort()
-        await stand.server.public.connections.empty()
+        await stand.server.public.host.connections.empty()
         after = await stand.metrics()
 
     lines = [line for line in stand.log_lines if line["msg"] == "request"]
@@ -67,7 +67,7 @@ async def test_a_slow_client_that_the_end_of_the_process_cuts_has_its_line_befor
         await until(lambda: not stand.server.desk.jobs)
         stand.server.leave()
         await running
-        left = len(stand.server.public.connections)
+        left = len(stand.server.public.host.connections)
         client.writer.transport.abort()
 
     assert left == 0
@@ -77,9 +77,7 @@ async def test_a_slow_client_that_the_end_of_the_process_cuts_has_its_line_befor
 
 async def test_a_web_page_is_not_an_answer():
     async with Stand() as stand:
-        client = await stand.open()
-        answer = await client.chat(stream=False, fault="html")
-        await client.close()
+        answer = await stand.chat(stream=False, fault="html")
 
     assert answer.status == 502
     assert answer.json["error"]["code"] == "upstream_protocol_error"

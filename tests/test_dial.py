@@ -13,12 +13,14 @@ import pytest
 import uvloop
 
 from gateway.dial import Dialer, tls_context
-from gateway.errors import ConfigError, Overloaded, UpstreamUnavailable
+from gateway.errors import ConfigError, Overloaded
 from gateway.mock import MockProvider
 from gateway.resolver import Resolver
+from gateway.upstream_errors import UpstreamUnavailable
 from tests.authority import VALID, Authority
-from tests.fakes import FakeTransport
-from tests.scenes import settled, until
+from tests.fakes import FakeTransport, until
+from tests.scenes import settled
+from tests.scripted import deaf_port
 
 
 SECRET_HOST = "provider.internal"
@@ -92,20 +94,6 @@ async def listening(serve):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@asynccontextmanager
-async def deaf_port():
-    """A port whose backlog is full: no SYN is answered."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
-        port = listener.getsockname()[1]
-        filling = [socket.socket() for _ in range(4)]
-        for sock in filling:
-            sock.setblocking(False)
-            sock.connect_ex(("127.0.0.1", port))
-        yield port
-        for sock in filling:
-            sock.close()
 
 
 def free_port():

@@ -8,7 +8,7 @@ import pytest
 
 from tests.fakes import wind_by_hand
 from tests.scripted import CHUNKED, DONE, FINISH, LAST, TEXT, Scripted, chunk
-from tests.stand import Answer, Client, Stand, chat
+from tests.stand import ALICE, BOB, KEYS, Answer, Client, Stand, chat
 
 
 CHAT = "/v1/chat/completions"
@@ -39,7 +39,7 @@ async def left_after_one_event(stand: Stand, headers: dict[str, str]) -> tuple[b
     _, fields = await client.head()
     first = await client.chunk()
     await client.close()
-    await stand.server.public.connections.empty()
+    await stand.server.public.host.connections.empty()
     return first, fields["location"]
 
 
@@ -315,21 +315,12 @@ async def test_what_cannot_be_stopped_is_said(path, body, status):
 # Who may.
 
 
-KEYS = """
-[[keys]]
-key = "sk-alice-0123456789"
-subject = "alice"
-[[keys]]
-key = "sk-bob-0123456789abc"
-subject = "bob"
-models = ["alias"]
-"""
-ALICE = {"authorization": "Bearer sk-alice-0123456789"}
-BOB = {"authorization": "Bearer sk-bob-0123456789abc"}
+# The second may use one model only.
+TABLES = KEYS + 'models = ["alias"]\n'
 
 
 async def test_without_a_known_key_nothing_is_served():
-    async with Stand(more=KEYS) as stand:
+    async with Stand(more=TABLES) as stand:
         client = await stand.open()
         answers = [
             await client.ask("POST", CHAT, chat()),
@@ -346,7 +337,7 @@ async def test_without_a_known_key_nothing_is_served():
 
 
 async def test_a_caller_has_its_models_and_no_others():
-    async with Stand(more=KEYS) as stand:
+    async with Stand(more=TABLES) as stand:
         client = await stand.open()
         allowed = await client.ask("POST", CHAT, chat(model="alias"), **BOB)
         refused = await client.ask("POST", CHAT, chat(model="m"), **BOB)
@@ -356,7 +347,7 @@ async def test_a_caller_has_its_models_and_no_others():
 
 
 async def test_nobody_stops_the_generation_of_another():
-    async with Stand(more=KEYS) as stand:
+    async with Stand(more=TABLES) as stand:
         client = await stand.open()
         begun = await client.ask("POST", CHAT, chat(**SLOW), prefer="respond-async", **ALICE)
         place = begun.headers["location"]
@@ -411,7 +402,7 @@ async def test_an_event_source_that_lost_its_connection_goes_on_with_its_generat
         while b"event: chunk" not in seen:
             seen += await client.chunk()
         await client.close()
-        await stand.server.public.connections.empty()
+        await stand.server.public.host.connections.empty()
         assert stand.mock.open_streams == 1
         back = await stand.open()
         back.send("GET", asked(**SLOW), None, {"last-event-id": last_id(seen)})
@@ -451,7 +442,7 @@ async def test_a_cursor_of_a_channel_is_of_no_generation():
 
 
 async def test_nobody_goes_on_with_the_generation_of_another():
-    async with Stand(more=KEYS) as stand:
+    async with Stand(more=TABLES) as stand:
         client = await stand.open()
         mine = await client.ask("GET", asked(tokens=3), **ALICE)
         foreign = await client.ask(
@@ -480,7 +471,7 @@ async def test_a_cursor_of_a_channel_is_none_of_a_chat():
 
 
 async def test_a_ticket_opens_one_event_source_once():
-    async with Stand(more=KEYS) as stand:
+    async with Stand(more=TABLES) as stand:
         client = await stand.open()
         ticket = await client.ask("POST", "/v1/tickets", {"opens": f"{CHAT}/stream"}, **ALICE)
         path = asked(tokens=3) + "&ticket=" + ticket.json["ticket"]
@@ -493,7 +484,7 @@ async def test_a_ticket_opens_one_event_source_once():
 
 
 async def test_a_ticket_opens_no_path_longer_than_any_there_is():
-    async with Stand(more=KEYS) as stand:
+    async with Stand(more=TABLES) as stand:
         client = await stand.open()
         longest = await client.ask("POST", "/v1/tickets", {"opens": "/" + "a" * 255}, **ALICE)
         longer = await client.ask("POST", "/v1/tickets", {"opens": "/" + "a" * 256}, **ALICE)
@@ -538,7 +529,7 @@ async def test_a_page_that_is_cut_before_the_first_token_asks_for_nothing_new():
         await client.head()
         start = blocks(await client.chunk())[0]
         await client.close()
-        await stand.server.public.connections.empty()
+        await stand.server.public.host.connections.empty()
         go.set()
         back = await stand.open()
         answer = await back.ask("GET", asked(), last_event_id=start["id"])

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.client_errors import ClientError, NotImplementedHere
 from gateway.durable import (
     BYTES,
     MAX_KEPT,
@@ -17,7 +18,6 @@ from gateway.durable import (
     read_terms,
     read_wish,
 )
-from gateway.errors import ClientError, NotImplementedHere
 from gateway.guard import RequestHead
 from tests.asking import fields_of
 

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway._sseparse import FRAMES, IDS, Batch, entries
-from gateway.errors import ClientError, CursorGone, StreamInterrupted, UpstreamTimeout
+from gateway.client_errors import ClientError, CursorGone
 from gateway.eventlog import NOW, START, EventLog, State, epoch_of
+from gateway.upstream_errors import StreamInterrupted, UpstreamTimeout
 
 
 EPOCH = "abcdefg2"

@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from gateway.errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnavailable
 from gateway.exchange import Collector
+from gateway.upstream_errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnavailable
 from tests.scenes import ANSWER, HEAD, ExchangeScene, settled
 from tests.stand import Stand
 

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 import uvloop
 
-from gateway.errors import Overloaded, UpstreamTimeout
+from gateway.errors import Overloaded
+from gateway.upstream_errors import UpstreamTimeout
 from tests.scenes import ANSWER, HEAD, ExchangeScene, settled
 
 

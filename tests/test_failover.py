@@ -9,25 +9,24 @@ from websockets.asyncio.client import connect
 from gateway.breaker import LIMIT
 from gateway.retry import RESERVE
 from tests.fakes import until, wind_by_hand
-from tests.scripted import CHUNKED, DONE, FINISH, LAST, TEXT, Scripted, chunk
+from tests.scripted import (
+    ANSWER,
+    CHUNKED,
+    DOCUMENT,
+    DONE,
+    FINISH,
+    GOOD,
+    LAST,
+    NOTHING,
+    TEXT,
+    Scripted,
+    chunk,
+)
+from tests.sockets import hear_until
 from tests.stand import Stand, chat, pair
 
 
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
-STREAM = CHUNKED + chunk(TEXT) + chunk(FINISH) + chunk(DONE) + LAST
-ANSWER = b'{"choices":[],"usage":{}}'
-WHOLE = HEAD + b"content-length: %d\r\n\r\n%b" % (len(ANSWER), ANSWER)
-GOOD = {True: STREAM, False: WHOLE}
-
-
-class Never(asyncio.Event):
-    """A step that nothing follows."""
-
-    async def wait(self):
-        await asyncio.get_running_loop().create_future()
-
-
-NOTHING = Never()
+STREAM, WHOLE = GOOD[True], GOOD[False]
 
 
 def refusal(status, *fields, body=b"{}"):
@@ -37,16 +36,9 @@ def refusal(status, *fields, body=b"{}"):
 
 
 def asked(stand, model="pair", *, stream=True, **fields):
-    """Return a coroutine that asks once and closes."""
-
-    async def ask():
-        client = await stand.open()
-        body = chat(model=model, stream=stream)
-        answer = await client.ask("POST", "/v1/chat/completions", body, **fields)
-        await client.close()
-        return answer
-
-    return ask()
+    """Return a coroutine that asks once."""
+    body = chat(model=model, stream=stream)
+    return stand.answer("POST", "/v1/chat/completions", body, **fields)
 
 
 def counted(metrics, name):
@@ -77,7 +69,7 @@ STREAMED = {
     "one by its type": ((CHUNKED, ERROR_NAMED, LAST), False, "inband_error", "status"),
 }
 UNARY = {
-    "half an answer": ((HEAD + b"content-length: 99\r\n\r\n{",), True, "truncated", "cut"),
+    "half an answer": ((DOCUMENT + b"content-length: 99\r\n\r\n{",), True, "truncated", "cut"),
 }
 ROWS = [
     *(((stream, *row), f"{name}-{stream}") for name, row in BEFORE.items() for stream in GOOD),
@@ -221,9 +213,7 @@ async def test_a_chat_over_a_websocket_sees_nothing_of_it(fault):
         connect(f"ws://127.0.0.1:{stand.port}/v1/ws/chat") as client,
     ):
         await client.send('{"type":"chat","model":"pair","messages":[]}')
-        frames = [orjson.loads(await client.recv())]
-        while frames[-1]["type"] not in ("done", "error"):
-            frames.append(orjson.loads(await client.recv()))
+        frames = await hear_until(client, "done", "error")
 
     assert [frame["type"] for frame in frames] == ["start", "chunk", "done"]
     assert (first.requests, second.requests) == (1, 1)

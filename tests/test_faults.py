@@ -114,7 +114,7 @@ class Trial:
         """Return what was counted once all is accounted for, and nothing is under way."""
         desk = stand.server.desk
         await desk.jobs.empty()
-        await stand.server.public.connections.empty()
+        await stand.server.public.host.connections.empty()
         if first.mock is not None:
             await first.mock.until(lambda: not first.mock.open_streams)
         assert all(not provider.pool.active for provider in stand.server.providers.values())

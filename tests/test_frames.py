@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import oracle
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway._sseparse import (
@@ -23,7 +23,6 @@ from gateway._sseparse import (
 
 EPOCH = b"abcd2345"
 # A slow machine is no reason to fail.
-untimed = settings(deadline=None)
 
 # Pieces that JSON, and what is nearly JSON, is made of; an LF is the border of two data lines.
 TOKENS = (
@@ -54,7 +53,6 @@ def log_of(read: list[tuple[bytes, bytes]]) -> bytes:
     return b"".join(oracle.canonical(*entry) for entry in read)
 
 
-@untimed
 @given(logs)
 @example([(b"", b"")])
 @example([(b"e", b"\n\n")])
@@ -63,7 +61,6 @@ def test_what_was_written_is_read_back(read):
     assert entries(log_of(read)) == read
 
 
-@untimed
 @given(logs, st.integers(1, 10**15))
 @example([(b"", b"[1"), (b"", b"2]"), (b"", b"3,4")], 1)  # JSON only together
 def test_every_style_is_what_the_oracle_says(read, first):
@@ -74,7 +71,6 @@ def test_every_style_is_what_the_oracle_says(read, first):
     assert json_array([data]) == oracle.json_array([data])
 
 
-@untimed
 @given(logs)
 def test_a_log_cut_between_any_entries_is_framed_as_the_whole(read):
     data = log_of(read)
@@ -98,7 +94,6 @@ READERS = [
 ]
 
 
-@untimed
 @given(logs)
 def test_a_log_cut_amid_an_entry_is_refused(read):
     data = log_of(read)
@@ -141,7 +136,6 @@ def texts(frames: bytes) -> Iterator[str]:
         frames = frames[2 + extended + size :]
 
 
-@untimed
 @given(logs)
 def test_a_frame_is_valid_text_and_json_whatever_it_carries(read):
     found = [json.loads(text) for text in texts(envelopes(log_of(read), 1, EPOCH))]

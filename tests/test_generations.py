@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from gateway._sseparse import CHUNKED, Batch, EventParser
 from gateway.dialects import openai
 from gateway.dialects.calls import Heading
-from gateway.errors import StreamInterrupted
 from gateway.eventlog import START, State
+from gateway.upstream_errors import StreamInterrupted
 from gateway.views import portion
 from tests.view_scenes import FakeTap, ViewScene
 from tests.walkers import WAYS, HttpVisit, SocketVisit, Walker, text_of, value_of

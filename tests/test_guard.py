@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 
 from gateway import guard
 from gateway._sseparse import CHUNKED, UNTIL_CLOSE, Head
-from gateway.errors import (
+from gateway.client_errors import (
     ExpectationFailed,
     HeadTooLarge,
     MalformedRequest,
     NotImplementedHere,
     TargetTooLong,
     UnsupportedMedia,
-    UpstreamProtocolError,
     VersionNotSupported,
 )
 from gateway.guard import RequestHead, ResponseHead, read_request, read_response
 from gateway.heads import FIELD_LIMIT, HEAD_LIMIT, LINE_LIMIT, HeadReader, ResponseReader
+from gateway.upstream_errors import UpstreamProtocolError
 
 
 DOCUMENTED = (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.errors import Forbidden, MalformedRequest, MethodNotAllowed, UpgradeRequired
+from gateway.client_errors import Forbidden, MalformedRequest, MethodNotAllowed, UpgradeRequired
 from gateway.guard import RequestHead, read_request
 from gateway.handshake import Handshake, handshake
 from tests.fake_client import get

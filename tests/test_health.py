@@ -4,11 +4,12 @@ import asyncio
 
 import pytest
 
+from gateway.addresses import UrlPath
 from gateway.breaker import FIRST_REST, LIMIT, State
 from gateway.health import HealthCheck
 from gateway.mock import Options
 from gateway.settings import Health
-from gateway.units import Timeout, UrlPath
+from gateway.units import Timeout
 from tests.scripted import Scripted
 from tests.stand import Stand, serving
 

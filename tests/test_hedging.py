@@ -11,30 +11,29 @@ from gateway.breaker import LIMIT, State
 from gateway.mock import MockProvider, Options
 from gateway.retry import RESERVE, SHARE
 from tests.fakes import until, wind_by_hand
-from tests.scripted import CHUNKED, DONE, FINISH, LAST, TEXT, Scripted, chunk
+from tests.scripted import (
+    ANSWER,
+    CHUNKED,
+    DOCUMENT,
+    DONE,
+    FINISH,
+    GOOD,
+    LAST,
+    NOTHING,
+    TEXT,
+    Scripted,
+    chunk,
+)
+from tests.sockets import hear_until
 from tests.stand import Stand, chat, pair
 
 
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
-STREAM = CHUNKED + chunk(TEXT) + chunk(FINISH) + chunk(DONE) + LAST
-ANSWER = b'{"choices":[],"usage":{}}'
-WHOLE = HEAD + b"content-length: %d\r\n\r\n%b" % (len(ANSWER), ANSWER)
-GOOD = {True: STREAM, False: WHOLE}
+STREAM, WHOLE = GOOD[True], GOOD[False]
 BUSY = b"HTTP/1.1 503 No\r\ncontent-length: 2\r\n\r\n{}"
 PATH = "/v1/chat/completions"
 BOTH = pytest.mark.parametrize("stream", GOOD, ids=["stream", "unary"])
 # Seconds until the second is asked.
 DELAY = 0.8
-
-
-class Never(asyncio.Event):
-    """A step that nothing follows."""
-
-    async def wait(self):
-        await asyncio.get_running_loop().create_future()
-
-
-NOTHING = Never()
 
 
 def hedged(url, more=""):
@@ -50,15 +49,21 @@ class Request:
         self._asking = asyncio.ensure_future(self._ask(chat(model="pair", stream=stream), fields))
 
     async def _ask(self, body, fields):
-        client = await self.stand.open()
-        answer = await client.ask("POST", PATH, body, **fields)
-        await client.close()
-        return answer
+        return await self.stand.answer("POST", PATH, body, **fields)
 
     async def answered(self):
         answer = await self._asking
         await self.stand.server.desk.jobs.empty()
         return answer
+
+
+async def first_asked(first, stand, **asked):
+    """Return a request that the first provider has, and the gateway's clock."""
+    loop = wind_by_hand(stand.server)
+    request = Request(stand, **asked)
+    await first.asked.wait()
+    await until(lambda: stand.server.desk.jobs)
+    return request, loop
 
 
 def outcomes(metrics):
@@ -84,7 +89,7 @@ SLOW = {
 SLOW_ROWS = [
     *((True, steps) for steps in SLOW.values()),
     (False, (NOTHING,)),
-    (False, (HEAD + b"content-length: 99\r\n\r\n{", NOTHING)),
+    (False, (DOCUMENT + b"content-length: 99\r\n\r\n{", NOTHING)),
 ]
 
 
@@ -97,10 +102,7 @@ async def test_a_second_is_asked_when_the_first_is_slow_and_has_the_request(stre
         Scripted(GOOD[stream]) as second,
         Stand(url=first.url, more=hedged(second.url)) as stand,
     ):
-        loop = wind_by_hand(stand.server)
-        request = Request(stand, stream=stream)
-        await first.asked.wait()
-        await until(lambda: stand.server.desk.jobs)
+        request, loop = await first_asked(first, stand, stream=stream)
         loop.wind(DELAY - 0.1)
         await asyncio.sleep(0)
         assert second.requests == 0
@@ -128,10 +130,7 @@ async def test_the_first_has_it_if_it_speaks_before_the_second(stream):
         Scripted(NOTHING) as second,
         Stand(url=first.url, more=hedged(second.url)) as stand,
     ):
-        loop = wind_by_hand(stand.server)
-        request = Request(stand, stream=stream)
-        await first.asked.wait()
-        await until(lambda: stand.server.desk.jobs)
+        request, loop = await first_asked(first, stand, stream=stream)
         loop.wind(DELAY)
         await second.asked.wait()
         slow.set()
@@ -254,10 +253,7 @@ async def test_one_that_fails_leaves_the_other_alone(fails, stream):
         Scripted(*steps["backup"]) as second,
         Stand(url=first.url, more=hedged(second.url)) as stand,
     ):
-        loop = wind_by_hand(stand.server)
-        request = Request(stand, stream=stream)
-        await first.asked.wait()
-        await until(lambda: stand.server.desk.jobs)
+        request, loop = await first_asked(first, stand, stream=stream)
         loop.wind(DELAY)
         await second.asked.wait()
         failing.set()
@@ -283,10 +279,7 @@ async def test_only_when_both_have_failed_is_it_sent_once_more(stream):
         Stand(url=first.url, more=hedged(second.url)) as stand,
     ):
         stand.server.desk.draw = lambda: 0.5
-        loop = wind_by_hand(stand.server)
-        request = Request(stand, stream=stream)
-        await first.asked.wait()
-        await until(lambda: stand.server.desk.jobs)
+        request, loop = await first_asked(first, stand, stream=stream)
         loop.wind(DELAY)
         await until(lambda: stand.server.providers["backup"].breaker.failures)
         late.set()
@@ -347,10 +340,7 @@ async def test_a_stream_that_breaks_after_it_has_won_is_told_and_nobody_is_asked
         Scripted(CHUNKED, chunk(TEXT), LAST) as second,
         Stand(url=first.url, more=hedged(second.url)) as stand,
     ):
-        loop = wind_by_hand(stand.server)
-        request = Request(stand)
-        await first.asked.wait()
-        await until(lambda: stand.server.desk.jobs)
+        request, loop = await first_asked(first, stand)
         loop.wind(DELAY)
         answer = await request.answered()
         metrics = await stand.metrics()
@@ -498,9 +488,7 @@ async def test_a_chat_over_a_websocket_gets_one_answer():
         await client.send('{"type":"chat","model":"pair","messages":[]}')
         await first.asked.wait()
         loop.wind(DELAY)
-        frames = [orjson.loads(await client.recv())]
-        while frames[-1]["type"] not in ("done", "error"):
-            frames.append(orjson.loads(await client.recv()))
+        frames = await hear_until(client, "done", "error")
 
     assert [frame["type"] for frame in frames] == ["start", "chunk", "done"]
 

@@ -5,10 +5,10 @@ import pytest
 from gateway._sseparse import Batch
 from gateway.channel import Channel
 from gateway.durable import JSON, Post, Terms
-from gateway.errors import UpstreamTimeout
 from gateway.eventlog import EventLog, State
 from gateway.hub import LOG_CAP, LOG_COST, LOOK, RETAIN, TIGHT_CAP, Hub, Live
 from gateway.series import TRANSPORTS
+from gateway.upstream_errors import UpstreamTimeout
 from tests.fakes import FakeLoop, FakeProducer
 
 

@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 
-from gateway.errors import Unprocessable
+from gateway.client_errors import Unprocessable
 from gateway.idempotency import REMEMBERED, IdempotencyKeys
 
 

@@ -5,15 +5,14 @@ import asyncio
 import pytest
 
 from tests.fakes import until
-from tests.scripted import Scripted
+from tests.scripted import Scripted, document
 from tests.stand import Answer, Stand, chat
 
 
 CHAT = "/v1/chat/completions"
 KEY = {"idempotency-key": "k1"}
 BODY = b'{"choices":[]}'
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
-WHOLE = HEAD + b"content-length: %d\r\n\r\n%b" % (len(BODY), BODY)
+WHOLE = document(BODY)
 FAILURE = b"HTTP/1.1 500 \r\ncontent-length: 0\r\n\r\n"
 
 
@@ -73,7 +72,7 @@ async def test_another_body_under_the_key_is_refused():
 ERROR = b'{"error":"overloaded"}'
 FAILURES = {
     "a status": (FAILURE, 500),
-    "an error as a text": (HEAD + b"content-length: %d\r\n\r\n%b" % (len(ERROR), ERROR), 502),
+    "an error as a text": (document(ERROR), 502),
 }
 
 
@@ -96,7 +95,7 @@ NO_ANSWERS = {
 
 @pytest.mark.parametrize("body", NO_ANSWERS.values(), ids=NO_ANSWERS.keys())
 async def test_what_is_no_answer_goes_to_who_waits_and_is_asked_anew(body):
-    bad = HEAD + b"content-length: %d\r\n\r\n%b" % (len(body), body)
+    bad = document(body)
     async with Scripted(bad, then=(WHOLE,)) as provider, Stand(url=provider.url) as stand:
         first, again, once_more = await asked(stand, *[chat(stream=False)] * 3)
 

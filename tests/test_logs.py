@@ -250,7 +250,7 @@ ONE = st.sampled_from(sorted(UNUSUAL)).flatmap(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(fields=ONE, now=st.floats(0, 4e9))
 def test_the_short_way_says_nothing_else(fields, now):
     unusual = record(**fields)
@@ -343,7 +343,7 @@ def test_no_value_can_forge_a_line(pipe, format, evil):
         assert (event["msg"], event["field"]) == (evil, evil)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(values=st.lists(st.text(max_size=40), min_size=1), format=st.sampled_from(["json", "text"]))
 def test_any_value_gives_one_line(values, format):
     pipe = Pipe()

@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway._sseparse import Mould
@@ -92,7 +92,6 @@ def translated(data: bytes, theirs: str, ours: str, *, moulds: bool) -> list[byt
 
 
 @PAIRS
-@settings(deadline=None)
 @given(events=STORIES)
 def test_with_moulds_or_without_the_same_is_said(theirs, ours, events):
     data = spoken(theirs, events)
@@ -114,7 +113,6 @@ FRAMES = st.tuples(
 )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(st.lists(FRAMES | st.just(("a", '"content":"e"', "a")), max_size=40))
 def test_whatever_else_an_event_has_it_is_said_as_without_moulds(frames):
     data = "".join(f"data: {CHUNK % frame}\n\n" for frame in frames).encode()

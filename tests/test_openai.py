@@ -5,15 +5,16 @@ from contextlib import nullcontext
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway._sseparse import read_usage
 from gateway.chat import Usage
+from gateway.client_errors import ClientError
 from gateway.dialects import openai
 from gateway.dialects.calls import LARGE, MAX_DEPTH, look_at
 from gateway.dialects.openai import read_call, status_of, upstream_body
-from gateway.errors import ClientError, UpstreamProtocolError, UpstreamTimeout
+from gateway.upstream_errors import UpstreamProtocolError, UpstreamTimeout
 
 
 def body(**fields):
@@ -120,7 +121,6 @@ def depth(value):
     return 1 + max(map(depth, value), default=0) if isinstance(value, list) else 0
 
 
-@settings(deadline=None)
 @given(JSON, st.integers(0, MAX_DEPTH))
 def test_depth_is_counted_as_one_would_by_hand(value, wrapped):
     for _ in range(wrapped):

@@ -2,8 +2,9 @@
 
 import pytest
 
-from gateway.errors import Overloaded, UpstreamUnavailable
+from gateway.errors import Overloaded
 from gateway.pool import IDLE_LIMIT, MAX_WAITERS, Choice, Room, choose
+from gateway.upstream_errors import UpstreamUnavailable
 from tests.scenes import PATIENCE, PoolScene, settled
 
 

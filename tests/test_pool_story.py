@@ -3,10 +3,10 @@
 import asyncio
 
 import uvloop
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import UpstreamUnavailable
+from gateway.upstream_errors import UpstreamUnavailable
 from tests.scenes import PoolScene, settled
 
 
@@ -21,7 +21,6 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(STEPS, st.integers(1, 3), st.integers(0, 2))
 def test_whatever_happens_the_pool_adds_up(steps, limit, turns):
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -118,7 +117,6 @@ class Story:
         self.scene.dial.fail = None
 
 
-@settings(deadline=None)
 @given(st.integers(1, 3), st.lists(st.booleans(), max_size=12))
 def test_whoever_waits_longest_is_served_next_whoever_leaves(limit, leavers):
     async def queue():

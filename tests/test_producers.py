@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.client_errors import ClientError, SequenceGap, StaleEpoch
 from gateway.durable import Claim
-from gateway.errors import ClientError, SequenceGap, StaleEpoch
 from gateway.producers import KNOWN_FOR, MAX_PRODUCERS, Producers
 
 

@@ -2,15 +2,16 @@
 
 import pytest
 
+from gateway.addresses import Url
 from gateway.breaker import FIRST_REST, LIMIT
 from gateway.guard import RequestHead, ResponseHead, read_request
 from gateway.keyring import Key
+from gateway.literals import Secret
 from gateway.metrics import Metrics
 from gateway.pool import Room
 from gateway.provider import MAX_RETRY_AFTER, QUEUE_WAIT, Provider, passed_back, retry_after
 from gateway.resolver import Resolver
 from gateway.settings import Upstream
-from gateway.units import Secret, Url
 from tests.asking import fields_of
 from tests.fakes import FakeLoop
 

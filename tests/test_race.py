@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import UpstreamUnavailable
 from gateway.race import Race
+from gateway.upstream_errors import UpstreamUnavailable
 from tests.fakes import FakeLoop
 from tests.scenes import settled
 

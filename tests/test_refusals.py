@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import UpstreamAnswer, UpstreamRefused
 from gateway.refusals import Ground, ground
 from gateway.retry import blames, judge
+from gateway.upstream_errors import UpstreamAnswer, UpstreamRefused
 from tests.scripted import Scripted
 from tests.stand import Stand, chat, pair
 
@@ -228,10 +228,8 @@ async def test_flagged_content_is_the_clients_and_our_key_stays():
         Scripted(answer(BODIES["xai, content"][0])) as provider,
         Stand(url=provider.url) as stand,
     ):
-        client = await stand.open()
-        got = await client.chat(stream=False)
+        got = await stand.chat(stream=False)
         metrics = await stand.metrics()
-        await client.close()
 
     assert got.status == 403
     assert b"usage guidelines" in got.body
@@ -242,10 +240,8 @@ async def test_where_a_provider_serves_nobody_another_is_asked():
     async with Scripted(answer(BODIES["openai, country"][0])) as provider, Stand() as other:
         url = other.mock.url
         async with Stand(url=provider.url, more=pair(url)) as stand:
-            client = await stand.open()
-            got = await client.ask("POST", "/v1/chat/completions", chat(model="pair", tokens=1))
+            got = await stand.answer("POST", "/v1/chat/completions", chat(model="pair", tokens=1))
             metrics = await stand.metrics()
-            await client.close()
 
     assert got.status == 200
     assert got.headers["headgate-upstream"] == "backup"

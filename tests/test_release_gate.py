@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.authority import Authority
-from tests.scenes import until
+from tests.fakes import until
+from tests.scripted import deaf_port
 from tests.stand import Client, Stand, chat
 
 
@@ -123,26 +124,20 @@ async def test_leaving_amid_a_tls_handshake_closes_its_socket():
 
 
 async def test_leaving_amid_a_connect_closes_its_socket():
-    """The peer's backlog is full: its kernel answers no SYN."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
-        port = listener.getsockname()[1]
-        filling = [socket.socket() for _ in range(4)]
-        for sock in filling:
-            sock.setblocking(False)
-            sock.connect_ex(("127.0.0.1", port))
-        async with Stand(url=f"http://127.0.0.1:{port}", upstream=PATIENT) as stand:
-            before = connecting(port)
-            client = await stand.open()
-            ask(client)
-            await until(lambda: connecting(port) - before)
-            ours = connecting(port) - before
-            await took(
-                client.writer.transport.abort,
-                until(lambda: not connecting(port) & ours),
-                "amid the connect",
-            )
-        for sock in filling:
-            sock.close()
+    async with (
+        deaf_port() as port,
+        Stand(url=f"http://127.0.0.1:{port}", upstream=PATIENT) as stand,
+    ):
+        before = connecting(port)
+        client = await stand.open()
+        ask(client)
+        await until(lambda: connecting(port) - before)
+        ours = connecting(port) - before
+        await took(
+            client.writer.transport.abort,
+            until(lambda: not connecting(port) & ours),
+            "amid the connect",
+        )
 
 
 async def drained(peer: socket.socket) -> None:

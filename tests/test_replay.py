@@ -11,13 +11,12 @@ import pytest
 from gateway.desk import STREAMS
 from gateway.eventlog import EventLog
 from gateway.mock import Options
+from tests.coalescing import CHAT, asked, outcomes
 from tests.fakes import WoundLoop, until, wind_by_hand
 from tests.scripted import CHUNKED, DONE, FINISH, LAST, TEXT, Scripted, chunk
 from tests.stand import Client, Stand, chat
-from tests.test_sharing import asked, outcomes
 
 
-CHAT = "/v1/chat/completions"
 PACED = 'coalesce = { ttl = "5m", pace = "original" }'
 GAPS = (0.0, 2.0, 5.0)  # seconds before each; short of a heartbeat
 PARTS = (TEXT, TEXT + TEXT, FINISH + DONE)
@@ -124,7 +123,7 @@ async def test_a_replay_can_be_left_and_come_back_to():
         client, _ = await scene.again(headgate_resume="true")
         block = (await client.chunk()).decode()
         await client.close()
-        await until(lambda: not scene.stand.server.public.connections)
+        await until(lambda: not scene.stand.server.public.host.connections)
         scene.loop.wind(GAPS[1])
         seen = block.removeprefix("id: ").partition("\n")[0]
         client, _ = await scene.again(headgate_resume="true", last_event_id=seen)

@@ -6,15 +6,10 @@ from types import SimpleNamespace
 import orjson
 import pytest
 
-from gateway.errors import (
-    GatewayError,
-    MethodNotAllowed,
-    Overloaded,
-    RouteNotFound,
-    UpstreamAnswer,
-    UpstreamTimeout,
-)
+from gateway.client_errors import MethodNotAllowed, RouteNotFound
+from gateway.errors import GatewayError, Overloaded
 from gateway.reply import SHARED, STATUS_LINES, Reply, field
+from gateway.upstream_errors import UpstreamAnswer, UpstreamTimeout
 from tests.fakes import FakeWire
 
 

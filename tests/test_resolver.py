@@ -7,9 +7,10 @@ import threading
 import pytest
 import uvloop
 
-from gateway.errors import UpstreamUnavailable
 from gateway.resolver import CERTAIN, FRESH, Resolver, is_literal, system_lookup
-from tests.scenes import settled, until
+from gateway.upstream_errors import UpstreamUnavailable
+from tests.fakes import until
+from tests.scenes import settled
 
 
 class Names:

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from gateway.client_errors import ClientError
 from gateway.dialects.calls import Call
 from gateway.dialects.known import CLIENTS, UPSTREAMS
 from gateway.dialects.translation import translate_request
-from gateway.errors import ClientError
 
 
 USER = {"role": "user", "content": "hi"}

@@ -6,9 +6,8 @@ import orjson
 import pytest
 
 from tests.scripted import CHUNKED, LAST, Scripted, chunk
-from tests.stand import Answer, Client, Stand
+from tests.stand import ALICE, BOB, KEYS, Answer, Client, Stand
 from tests.stories import case
-from tests.test_upgrades import ALICE, BOB, KEYS
 
 
 RESPONSES = "/v1/responses"
@@ -23,21 +22,14 @@ def asking(mock: dict[str, Any], **body: Any) -> dict[str, Any]:
     return {"model": "m", "input": "hello", "mock": mock, **body}
 
 
-async def ask(it: Stand, method: str, path: str, body: object = None, **headers: str) -> Answer:
-    client = await it.open()
-    answer = await client.ask(method, path, body, **headers)
-    await client.close()
-    return answer
-
-
 async def begin(it: Stand, mock: dict[str, Any], headers: Any = None, **body: Any) -> Answer:
     """Begin a response in the background."""
     body = asking(mock, background=True, **body)
-    return await ask(it, "POST", RESPONSES, body, **(headers or {}))
+    return await it.answer("POST", RESPONSES, body, **(headers or {}))
 
 
 async def show(it: Stand, answer: Answer, more: str = "", **headers: str) -> Answer:
-    return await ask(it, "GET", f"{RESPONSES}/{answer.json['id']}{more}", **headers)
+    return await it.answer("GET", f"{RESPONSES}/{answer.json['id']}{more}", **headers)
 
 
 async def ended(it: Stand) -> None:
@@ -97,7 +89,7 @@ async def test_events_of_the_background_survive_a_client_that_leaves():
         first = (await followed(client, 3))[0]["response"]
         await client.close()
         await ended(it)
-        shown = await ask(it, "GET", f"{RESPONSES}/{first['id']}")
+        shown = await it.answer("GET", f"{RESPONSES}/{first['id']}")
 
     assert shown.json["status"] == "completed"
     assert it.mock.requests[0].cancelled is False
@@ -138,8 +130,8 @@ async def test_respond_async_gives_the_place_of_the_log_and_the_response_is_know
     async with stand() as it:
         answer = await begin(it, {"tokens": 3}, {"prefer": "respond-async"})
         await ended(it)
-        entries = (await ask(it, "GET", answer.headers["location"] + "?offset=-1")).json
-        shown = await ask(it, "GET", f"{RESPONSES}/{entries[0]['response']['id']}")
+        entries = (await it.answer("GET", answer.headers["location"] + "?offset=-1")).json
+        shown = await it.answer("GET", f"{RESPONSES}/{entries[0]['response']['id']}")
 
     assert answer.status == 202
     assert shown.json["status"] == "completed"
@@ -151,7 +143,7 @@ async def test_respond_async_gives_the_place_of_the_log_and_the_response_is_know
 )
 async def test_what_cannot_be_done_in_the_background_is_said(body, param):
     async with stand() as it:
-        answer = await ask(it, "POST", RESPONSES, asking({}, **body))
+        answer = await it.answer("POST", RESPONSES, asking({}, **body))
 
     assert (answer.status, answer.json["error"]["param"]) == (400, param)
     assert not it.mock.requests
@@ -162,7 +154,7 @@ async def test_what_cannot_be_done_in_the_background_is_said(body, param):
 
 async def test_a_whole_answer_is_kept_and_has_no_events():
     async with stand() as it:
-        answer = await ask(it, "POST", RESPONSES, asking({"tokens": 3}))
+        answer = await it.answer("POST", RESPONSES, asking({"tokens": 3}))
         shown = await show(it, answer)
         streamed = await show(it, answer, "?stream=true")
 
@@ -184,7 +176,7 @@ async def test_head_tells_that_it_is_there_and_reads_nothing(query):
 
 async def test_an_incomplete_answer_is_kept_as_that():
     async with stand() as it:
-        answer = await ask(it, "POST", RESPONSES, asking({"tokens": 9}, max_output_tokens=2))
+        answer = await it.answer("POST", RESPONSES, asking({"tokens": 9}, max_output_tokens=2))
         assert (await show(it, answer)).json["status"] == "incomplete"
 
 
@@ -192,9 +184,9 @@ async def test_an_incomplete_answer_is_kept_as_that():
 async def test_what_is_not_to_be_stored_is_not_known(stream):
     async with stand() as it:
         body = asking({"tokens": 3}, store=False, stream=stream)
-        answer = await ask(it, "POST", RESPONSES, body)
+        answer = await it.answer("POST", RESPONSES, body)
         id = told(answer)[0]["response"]["id"] if stream else answer.json["id"]
-        shown = await ask(it, "GET", f"{RESPONSES}/{id}")
+        shown = await it.answer("GET", f"{RESPONSES}/{id}")
 
     assert (shown.status, shown.json["error"]["code"]) == (404, "response_not_found")
 
@@ -205,7 +197,7 @@ async def test_nobody_sees_the_responses_of_others():
         assert (await show(it, mine, **ALICE)).status == 200
         for method, below in (("GET", ""), ("POST", "/cancel"), ("DELETE", "")):
             path = f"{RESPONSES}/{mine.json['id']}{below}"
-            theirs = await ask(it, method, path, **BOB)
+            theirs = await it.answer(method, path, **BOB)
             assert (theirs.status, theirs.json["error"]["code"]) == (404, "response_not_found")
         assert (await show(it, mine)).status == 401
         await ended(it)
@@ -213,11 +205,11 @@ async def test_nobody_sees_the_responses_of_others():
 
 async def test_other_paths_below_are_none():
     async with stand() as it:
-        answer = await ask(it, "POST", RESPONSES, asking({"tokens": 3}))
+        answer = await it.answer("POST", RESPONSES, asking({"tokens": 3}))
         assert (await show(it, answer, "/input_items")).status == 404
         assert (await show(it, answer, "/")).status == 404
-        assert (await ask(it, "GET", RESPONSES + "/")).status == 404
-        assert (await ask(it, "POST", RESPONSES + "/compact", {})).status == 405
+        assert (await it.answer("GET", RESPONSES + "/")).status == 404
+        assert (await it.answer("POST", RESPONSES + "/compact", {})).status == 405
 
 
 # Followed.
@@ -230,12 +222,12 @@ async def test_events_after_a_number_are_the_tail_of_all(name):
         Scripted(CHUNKED + chunk(stream) + LAST) as provider,
         stand(url=provider.url) as it,
     ):
-        whole = await ask(it, "POST", RESPONSES, asking({}, stream=True))
+        whole = await it.answer("POST", RESPONSES, asking({}, stream=True))
         path = f"{RESPONSES}/{told(whole)[0]['response']['id']}?stream=true"
-        assert (await ask(it, "GET", path)).body == whole.body
+        assert (await it.answer("GET", path)).body == whole.body
         for event in told(whole):
             number = event["sequence_number"]
-            tail = await ask(it, "GET", f"{path}&starting_after={number}")
+            tail = await it.answer("GET", f"{path}&starting_after={number}")
             assert told(tail) == [e for e in told(whole) if e["sequence_number"] > number]
             assert whole.body.endswith(tail.body)
 
@@ -249,7 +241,7 @@ async def test_events_are_followed_live_over_a_cut_connection():
         first = await followed(client, 10)
         await client.close()
         number = first[-1]["sequence_number"]
-        rest = told(await ask(it, "GET", f"{path}&starting_after={number}"))
+        rest = told(await it.answer("GET", f"{path}&starting_after={number}"))
         metrics = await it.metrics()
 
     numbers = [event["sequence_number"] for event in first + rest]
@@ -278,8 +270,8 @@ async def test_a_stop_ends_it_at_the_provider_and_is_told_again_when_asked_again
         reader.send("GET", f"{RESPONSES}/{begun.json['id']}?stream=true")
         await followed(reader, 1)
         path = f"{RESPONSES}/{begun.json['id']}/cancel"
-        first = await ask(it, "POST", path)
-        again = await ask(it, "POST", path)
+        first = await it.answer("POST", path)
+        again = await it.answer("POST", path)
         while await reader.chunk():
             pass  # it ends, and cleanly
         await it.mock.until(lambda: it.mock.open_streams == 0)
@@ -294,7 +286,7 @@ async def test_a_stop_of_what_has_ended_shows_how():
     async with stand() as it:
         begun = await begin(it, {"tokens": 3})
         await ended(it)
-        answer = await ask(it, "POST", f"{RESPONSES}/{begun.json['id']}/cancel")
+        answer = await it.answer("POST", f"{RESPONSES}/{begun.json['id']}/cancel")
 
     assert (answer.status, answer.json["status"]) == (200, "completed")
 
@@ -303,9 +295,9 @@ async def test_a_deleted_response_is_stopped_and_forgotten():
     async with stand() as it:
         begun = await begin(it, SLOW)
         path = f"{RESPONSES}/{begun.json['id']}"
-        gone = await ask(it, "DELETE", path)
-        again = await ask(it, "DELETE", path)
-        place = await ask(it, "GET", begun.headers["location"] + "?offset=-1")
+        gone = await it.answer("DELETE", path)
+        again = await it.answer("DELETE", path)
+        place = await it.answer("GET", begun.headers["location"] + "?offset=-1")
         await it.mock.until(lambda: it.mock.open_streams == 0)
 
     assert gone.json == {"id": begun.json["id"], "object": "response", "deleted": True}
@@ -316,9 +308,9 @@ async def test_a_deleted_answer_is_forgotten_too():
     async with stand() as it:
         hub = it.server.desk.hub
         logs = len(hub)
-        answer = await ask(it, "POST", RESPONSES, asking({"tokens": 3}))
+        answer = await it.answer("POST", RESPONSES, asking({"tokens": 3}))
         assert len(hub) == logs + 1
-        gone = await ask(it, "DELETE", f"{RESPONSES}/{answer.json['id']}")
+        gone = await it.answer("DELETE", f"{RESPONSES}/{answer.json['id']}")
 
         assert gone.json["deleted"] is True
         assert len(hub) == logs
@@ -336,7 +328,8 @@ async def test_a_response_that_ends_amid_a_character_has_one_end():
     })  # fmt: skip
     last = b"event: response.incomplete\ndata: %b\n\n" % said.replace(b"HALF", rb"\ud83d")
     async with Scripted(CHUNKED, chunk(last) + LAST) as provider, stand(url=provider.url) as it:
-        answer = await ask(it, "POST", RESPONSES, {"model": "m", "input": "hello", "stream": True})
+        body = {"model": "m", "input": "hello", "stream": True}
+        answer = await it.answer("POST", RESPONSES, body)
 
     assert answer.body == last
     assert it.log_lines[-1]["end"] == "finished"

@@ -1,88 +1,16 @@
 """The Responses API on one WebSocket, with a client that is not ours and the mock provider."""
 
-from typing import Any
-
 import orjson
 import pytest
 import websockets
-from websockets.asyncio.client import ClientConnection
 
-from gateway.dialects.known import UPSTREAMS
 from gateway.lane_socket import MAX_ID, MAX_LANES
 from gateway.mock import Options
 from gateway.responses_socket import MAX_WAITING
 from tests.fakes import wind_by_hand
-from tests.stand import Stand, serving
-from tests.test_upgrades import BOB, KEYS, LONG, asked, opened
-
-
-PATH = "/v1/responses"
-OVER = ("response.completed", "response.incomplete", "response.failed", "error")
-TURNS = {"responses": "input", "gemini": "contents"}
-ROLES = {"model": "assistant"}  # Gemini's word
-DIALECTS = pytest.mark.parametrize("upstream", sorted(UPSTREAMS))
-
-
-def stand(upstream: str = "responses", *, mock: Any = None, **settings: Any) -> Stand:
-    """What a `mock` is told; only of its own dialect it can be told by a request, too."""
-    options = Options(**(mock or {"tokens": 3}))
-    return Stand(options, upstream=f'dialect = "{upstream}"', **settings)
-
-
-async def say(client: ClientConnection, type: str = "response.create", **members: Any) -> None:
-    await client.send(orjson.dumps({"type": type, **members}).decode())
-
-
-async def ask(
-    client: ClientConnection, lane: str | None = None, mock: Any = None, **members: Any
-) -> None:
-    members = {"model": "m", "input": "hello", **({"mock": mock} if mock else {}), **members}
-    await say(client, **({} if lane is None else {"stream_id": lane}), **members)
-
-
-async def hear(client: ClientConnection) -> dict[str, Any]:
-    return orjson.loads(await client.recv())
-
-
-async def until(client: ClientConnection, *types: str) -> list[dict[str, Any]]:
-    """Events up to one of these types, that one included."""
-    heard = [await hear(client)]
-    while heard[-1]["type"] not in types:
-        heard.append(await hear(client))
-    return heard
-
-
-async def answer(client: ClientConnection, *lane: str, **members: Any) -> list[dict[str, Any]]:
-    """All events of one response."""
-    await ask(client, *lane, **members)
-    return await until(client, *OVER)
-
-
-def text_of(events: list[dict[str, Any]], lane: str | None = None) -> str:
-    mine = [event for event in events if event.get("stream_id") == lane]
-    deltas = [e for e in mine if e["type"] == "response.output_text.delta"]
-    return "".join(event["delta"] for event in deltas)
-
-
-def last(events: list[dict[str, Any]]) -> str:
-    """The id of the response that these ended."""
-    return events[-1]["response"]["id"]
-
-
-def asked_of(it: Stand, number: int = -1) -> dict[str, Any]:
-    """What the provider was asked."""
-    return it.mock.requests[number].json
-
-
-def told_to(it: Stand, upstream: str) -> list[tuple[str, str]]:
-    """Who said what, as the provider was told last."""
-    turns = asked_of(it)[TURNS.get(upstream, "messages")]
-    return [(ROLES.get(turn["role"], turn["role"]), _text(turn)) for turn in turns]
-
-
-def _text(turn: dict[str, Any]) -> str:
-    said = turn.get("content") or turn["parts"]
-    return said if isinstance(said, str) else "".join(part["text"] for part in said)
+from tests.responses_socket_client import DIALECTS, OVER, PATH, answer, ask, stand, text_of
+from tests.sockets import LONG, asked, hear, hear_until, opened
+from tests.stand import BOB, KEYS, serving
 
 
 # Answers.
@@ -136,7 +64,7 @@ async def test_of_one_lane_one_response_follows_the_other():
             await ask(client, "a", {"tokens": 5, "tag": tag})
         await ask(client, "a", {"fault": "429"})
         await ask(client, "a", {"tokens": 1, "tag": "w"})
-        heard = [await until(client, *OVER) for _ in range(5)]
+        heard = [await hear_until(client, *OVER) for _ in range(5)]
 
     words = [[word[0] for word in text_of(events, "a").split()] for events in heard]
     assert words == [["x"] * 5, ["y"] * 5, ["z"] * 5, [], ["w"]]
@@ -220,7 +148,7 @@ async def test_there_is_a_bound_for_what_runs_and_what_waits():
         assert (error["status"], error["stream_id"]) == (503, "more")
         for _ in range(MAX_WAITING + 1):
             await ask(client, "0")
-        error = (await until(client, "error"))[-1]
+        error = (await hear_until(client, "error"))[-1]
         assert (error["status"], error["stream_id"]) == (503, "0")
 
 
@@ -240,102 +168,6 @@ async def test_a_plain_get_is_told_to_upgrade_and_a_key_of_idempotency_is_refuse
         assert (await asked(it, PATH, "idempotency-key: x"))[0] == 400
 
 
-# Going on.
-
-
-async def test_a_provider_that_stores_is_told_where_to_go_on():
-    async with stand() as it, opened(it, PATH) as client:
-        first = last(await answer(client))
-        await answer(client, input="more", previous_response_id=first)
-
-    assert asked_of(it)["previous_response_id"] == first
-    assert asked_of(it)["input"] == "more"
-
-
-@pytest.mark.parametrize(
-    ("upstream", "stored"),
-    [("responses", False), ("openai", True), ("anthropic", None), ("gemini", None)],
-)
-async def test_a_provider_that_cannot_know_is_told_all_that_was_said(upstream, stored):
-    async with stand(upstream) as it, opened(it, PATH) as client:
-        more = {"store": stored}
-        first = last(await answer(client, "a", **more))
-        second = last(await answer(client, "a", input="more", previous_response_id=first, **more))
-        items = [{"type": "message", "role": "user", "content": "and more"}]
-        third = await answer(client, "b", input=items, previous_response_id=second, **more)
-
-    assert third[-1]["type"] == "response.completed"
-    assert "previous_response_id" not in asked_of(it)
-    assert told_to(it, upstream) == [
-        ("user", "hello"), ("assistant", "t0 t1 t2"), ("user", "more"),
-        ("assistant", "t0 t1 t2"), ("user", "and more"),
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize("upstream", ["openai", "anthropic"])
-async def test_results_of_tools_go_on_from_their_calls(upstream):
-    tool = {"type": "function", "name": "weather", "parameters": {"type": "object"}}
-    async with stand(upstream, mock={"tools": 1}) as it, opened(it, PATH) as client:
-        events = await answer(client, tools=[tool])
-        [call] = events[-1]["response"]["output"]
-        result = {"type": "function_call_output", "call_id": call["call_id"], "output": "rain"}
-        more = {"input": [result], "previous_response_id": last(events), "tools": [tool]}
-        events = await answer(client, **more)
-
-    assert events[-1]["type"] == "response.completed"
-    assert call["call_id"] in orjson.dumps(asked_of(it)["messages"][1]).decode()
-    assert "rain" in orjson.dumps(asked_of(it)["messages"][2]).decode()
-
-
-async def test_a_lane_goes_on_beside_another_that_is_long():
-    async with stand("openai") as it, opened(it, PATH) as client:
-        first = last(await answer(client, "a", input="one"))
-        it.mock.defaults = Options(**LONG)
-        await ask(client, "b")
-        await until(client, "response.output_text.delta")
-        it.mock.defaults = Options(tokens=3)
-        await ask(client, "a", input="two", previous_response_id=first)
-        events = await until(client, *OVER)
-        while events[-1].get("stream_id") != "a":
-            events = await until(client, *OVER)
-
-    assert [text for _, text in told_to(it, "openai")] == ["one", "t0 t1 t2", "two"]
-
-
-@pytest.mark.parametrize("upstream", ["openai", "anthropic"])
-async def test_a_response_that_nobody_knows_is_said_to_be_unknown(upstream):
-    async with stand(upstream) as it:
-        async with opened(it, PATH) as client:
-            first = last(await answer(client, "a"))
-            second = last(await answer(client, "a"))
-            [forgotten] = await answer(client, "a", previous_response_id=first)
-            [unknown] = await answer(client, "a", previous_response_id="resp_none")
-            assert last(await answer(client, "a", previous_response_id=second))
-        async with opened(it, PATH) as client:
-            [elsewhere] = await answer(client, "a", previous_response_id=second)
-
-    for error in (forgotten, unknown, elsewhere):
-        assert (error["type"], error["status"]) == ("error", 400)
-        assert error["error"]["code"] == "previous_response_not_found"
-        assert error["error"]["param"] == "previous_response_id"
-
-
-@DIALECTS
-async def test_a_request_may_be_only_remembered_and_be_continued(upstream):
-    async with stand(upstream) as it, opened(it, PATH) as client:
-        warm = await answer(client, "a", input="long ago", generate=False)
-        assert not it.mock.requests
-        events = await answer(client, "a", input="now", previous_response_id=last(warm))
-
-    assert [event["type"] for event in warm] == [
-        "response.created", "response.in_progress", "response.completed",
-    ]  # fmt: skip
-    assert all(event["stream_id"] == "a" for event in warm)
-    assert warm[-1]["response"]["output"] == []
-    assert events[-1]["type"] == "response.completed"
-    assert "".join(text for _, text in told_to(it, upstream)) == "long agonow"
-
-
 # Beside HTTP.
 
 
@@ -343,12 +175,10 @@ async def test_what_a_lost_socket_asked_for_is_read_over_http():
     async with stand() as it:
         async with opened(it, PATH) as client:
             await ask(client, None, {"tokens": 60, "interval": 2})
-            events = await until(client, "response.output_text.delta")
+            events = await hear_until(client, "response.output_text.delta")
             client.transport.abort()
         id, number = events[0]["response"]["id"], events[-1]["sequence_number"]
-        http = await it.open()
-        rest = await http.ask("GET", f"{PATH}/{id}?stream=true&starting_after={number}")
-        await http.close()
+        rest = await it.answer("GET", f"{PATH}/{id}?stream=true&starting_after={number}")
 
     assert rest.body.count(b"event: response.output_text.delta") > 50
     assert b"event: response.completed" in rest.body
@@ -360,9 +190,7 @@ async def test_what_is_not_stored_ends_with_its_socket():
             await ask(client, None, LONG, store=False)
             id = (await hear(client))["response"]["id"]
         await it.mock.until(lambda: it.mock.open_streams == 0)
-        http = await it.open()
-        assert (await http.ask("GET", f"{PATH}/{id}")).status == 404
-        await http.close()
+        assert (await it.answer("GET", f"{PATH}/{id}")).status == 404
 
     assert it.mock.requests[0].cancelled
 
@@ -371,10 +199,8 @@ async def test_a_response_on_a_socket_is_stopped_over_http():
     async with stand() as it, opened(it, PATH) as client:
         await ask(client, "a", LONG)
         id = (await hear(client))["response"]["id"]
-        http = await it.open()
-        shown = await http.ask("POST", f"{PATH}/{id}/cancel")
-        await http.close()
-        events = await until(client, *OVER)
+        shown = await it.answer("POST", f"{PATH}/{id}/cancel")
+        events = await hear_until(client, *OVER)
         again = await answer(client, "a")
 
     assert shown.json["status"] == "cancelled"
@@ -396,14 +222,12 @@ async def test_a_socket_that_was_open_too_long_says_so_and_closes_after_its_last
             id = (await hear(client))["response"]["id"]
             loop.wind(19)
             await ask(client, "b")
-            assert (await until(client, *OVER))[-1]["type"] == "response.completed"
+            assert (await hear_until(client, *OVER))[-1]["type"] == "response.completed"
             loop.wind(2)
-            error = (await until(client, "error"))[-1]
+            error = (await hear_until(client, "error"))[-1]
             await ask(client, "b")
-            again = (await until(client, "error"))[-1]
-            http = await it.open()
-            await http.ask("POST", f"{PATH}/{id}/cancel")
-            await http.close()
+            again = (await hear_until(client, "error"))[-1]
+            await it.answer("POST", f"{PATH}/{id}/cancel")
             rest = [orjson.loads(message) async for message in client]
 
     assert error["error"]["code"] == "websocket_connection_limit_reached"
@@ -417,7 +241,7 @@ async def test_a_drain_lets_responses_end_and_begins_no_more():
     async with stand(drain="20s") as it, serving(it) as run:
         async with opened(it, PATH) as idle, opened(it, PATH) as client:
             await ask(client, "a", {"tokens": 20, "interval": 5})
-            await until(client, "response.output_text.delta")
+            await hear_until(client, "response.output_text.delta")
             it.server.leave()
             with pytest.raises(websockets.ConnectionClosedOK):
                 await idle.recv()

@@ -6,18 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import (
-    ClientError,
-    GatewayError,
-    Overloaded,
-    StreamInterrupted,
-    UpstreamAnswer,
-    UpstreamKeysOut,
-    UpstreamProtocolError,
-    UpstreamRefused,
-    UpstreamTimeout,
-    UpstreamUnavailable,
-)
+from gateway.client_errors import ClientError
+from gateway.errors import GatewayError, Overloaded
 from gateway.retry import (
     LONGEST_BACKOFF,
     RESERVE,
@@ -30,6 +20,15 @@ from gateway.retry import (
     judge,
 )
 from gateway.series import CAUSES
+from gateway.upstream_errors import (
+    StreamInterrupted,
+    UpstreamAnswer,
+    UpstreamKeysOut,
+    UpstreamProtocolError,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
 
 
 def answered(status):

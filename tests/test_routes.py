@@ -5,7 +5,7 @@ import re
 import orjson
 import pytest
 
-from gateway.errors import SHOWN_NAME
+from gateway.client_errors import SHOWN_NAME
 from gateway.host import MAX_UNWANTED
 from gateway.routes import MAX_BODY
 from gateway.series import ROUTES
@@ -194,9 +194,7 @@ NO_WILDCARD = ('[models."*"]', "[models.only]")
 async def test_a_model_nobody_configured_is_not_found(monkeypatch):
     monkeypatch.setattr("tests.stand.CONFIG", without_wildcard())
     async with Stand() as stand:
-        client = await stand.open()
-        answer = await client.chat(model="nope")
-        await client.close()
+        answer = await stand.chat(model="nope")
 
     assert answer.status == 404
     assert answer.json["error"] == {

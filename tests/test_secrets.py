@@ -36,9 +36,7 @@ SAYS = {
 @pytest.mark.parametrize("said", SAYS.values(), ids=SAYS.keys())
 async def test_a_key_that_the_provider_quotes_reaches_nobody(said):
     async with Scripted(said) as provider, Stand(url=provider.url) as stand:
-        client = await stand.open()
-        answer = await client.ask("POST", "/v1/chat/completions", chat())
-        await client.close()
+        answer = await stand.answer("POST", "/v1/chat/completions", chat())
         metrics = await stand.metrics()
 
     assert b"Incorrect API key: ***" in answer.body
@@ -56,9 +54,7 @@ async def test_a_key_that_is_quoted_in_a_whole_answer_reaches_nobody_in_any_dial
     if path == "/v1/responses":
         asked = {"model": "m", "input": "hello"}
     async with Scripted(said) as provider, Stand(url=provider.url, upstream=upstream) as stand:
-        client = await stand.open()
-        answer = await client.ask("POST", path, asked)
-        await client.close()
+        answer = await stand.answer("POST", path, asked)
 
     assert b"Incorrect API key: ***" in answer.body
     for output in (answer.body.decode(), str(answer.headers), str(stand.log_lines)):

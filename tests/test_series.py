@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 import gateway
-from gateway.errors import UpstreamAnswer
 from gateway.series import COUNTED, MEASURED, WATCHED, upstream_kinds
+from gateway.upstream_errors import UpstreamAnswer
 
 
 TABLES = (COUNTED, MEASURED, WATCHED)

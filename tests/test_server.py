@@ -6,14 +6,14 @@ from types import MappingProxyType
 
 import pytest
 
+from gateway.addresses import Tcp
 from gateway.config import parse
 from gateway.errors import BindError, ConfigError
 from gateway.server import Server, request_ids
 from gateway.sockets import Inherited, open_listener
 from gateway.systemd import Notifier
-from gateway.units import Tcp
-from tests.fakes import until
-from tests.stand import Client, Stand, chat, serving
+from tests.fakes import FakeNotifier, until
+from tests.stand import Client, Stand, chat
 
 
 # Starting.
@@ -21,40 +21,12 @@ from tests.stand import Client, Stand, chat, serving
 
 async def test_ready_is_said_when_everything_is_open():
     async with Stand() as stand:
-        addresses = stand.server.addresses
+        listeners = {"public": stand.server.public, "admin": stand.server.admin}
 
     messages = [line["msg"] for line in stand.log_lines]
     assert messages[:3] == ["listening", "listening", "started"]
     shown = [(line["listener"], [line["address"]]) for line in stand.log_lines[:2]]
-    assert shown == list(addresses.items())
-
-
-class Manager(Notifier):
-    """A notifier that remembers what systemd would have heard."""
-
-    __slots__ = ("said",)
-
-    def __init__(self) -> None:
-        super().__init__({})
-        self.said: list[str] = []
-
-    def _send(self, *lines: str) -> None:
-        self.said.append(lines[0])
-
-
-async def test_the_manager_hears_ready_signs_of_life_and_stopping():
-    async with Stand() as stand:
-        manager = stand.server._notifier = Manager()
-        stand.server._watchdog = 0.001
-        stand.server._tick_watchdog()
-        await until(lambda: len(manager.said) >= 3)
-        async with serving(stand) as run:
-            stand.server.leave()
-            await run
-        said = manager.said
-
-    assert said[:3] == ["WATCHDOG=1"] * 3
-    assert "STOPPING=1" in said
+    assert shown == [(name, listener.addresses) for name, listener in listeners.items()]
 
 
 def config(listen: str, admin: str = "127.0.0.1:0", keys: str = ""):
@@ -77,15 +49,30 @@ def server(
     admin: str = "127.0.0.1:0",
     keys: str = "",
     inherited: Inherited = MappingProxyType({}),
+    notifier: Notifier | None = None,
+    watchdog: float | None = None,
 ) -> Server:
     return Server(
         config(listen, admin, keys),
         log=stand._log,
         loop=asyncio.get_running_loop(),
-        notifier=Notifier({}),
-        watchdog=None,
+        notifier=notifier or Notifier({}),
+        watchdog=watchdog,
         inherited=inherited,
     )
+
+
+async def test_the_manager_hears_ready_signs_of_life_and_stopping():
+    manager = FakeNotifier()
+    async with Stand() as stand:
+        watched = server(stand, "127.0.0.1:0", notifier=manager, watchdog=0.001)
+        await watched.start()
+        await until(lambda: len(manager.said) >= 4)
+        watched.leave()
+        await watched.run()
+
+    assert manager.said[:4] == ["WATCHDOG=1", "READY=1", "WATCHDOG=1", "WATCHDOG=1"]
+    assert "STOPPING=1" in manager.said
 
 
 async def test_an_address_that_is_taken_is_a_bind_error_and_closes_what_was_open():
@@ -93,7 +80,7 @@ async def test_an_address_that_is_taken_is_a_bind_error_and_closes_what_was_open
         second = server(stand, "127.0.0.1:0", admin=f"127.0.0.1:{stand.port}")
         with pytest.raises(BindError, match=f"cannot listen on 127.0.0.1:{stand.port}"):
             await second.start()
-        opened = second.addresses["public"]
+        opened = second.public.addresses
         second.close()
         with pytest.raises(ConnectionRefusedError):
             await Client.to(f"http://{opened[0]}")
@@ -113,13 +100,13 @@ async def test_a_socket_of_systemd_that_others_reach_is_served_only_with_keys():
         with pytest.raises(ConfigError, match="no caller needs a key"):
             await stranger.start()
         stranger.close()
-        assert stranger.addresses["public"] == []
+        assert stranger.public.addresses == []
 
         known = server(stand, "systemd:public", keys=KEYS, inherited={"public": [sock]})
         await known.start()
         known.close()
 
-    assert known.addresses["public"][0].startswith("0.0.0.0:")
+    assert known.public.addresses[0].startswith("0.0.0.0:")
 
 
 async def test_an_upstream_whose_name_is_unknown_is_a_warning_and_not_the_end(monkeypatch):
@@ -131,12 +118,12 @@ async def test_an_upstream_whose_name_is_unknown_is_a_warning_and_not_the_end(mo
 
         monkeypatch.setattr(other._resolver, "_lookup", lookup)
         await other.start()
-        client = await Client.to("http://" + other.addresses["public"][0])
+        client = await Client.to("http://" + other.public.addresses[0])
         healthy = await client.ask("GET", "/healthz")
         answer = await client.chat()
         await client.close()
         other.close()
-        await other.public.connections.empty()
+        await other.public.host.connections.empty()
 
     assert healthy.status == 200
     assert answer.status == 502
@@ -153,7 +140,7 @@ async def test_a_unix_socket_serves_as_any_other(tmp_path):
         client = Client(*await asyncio.open_unix_connection(str(path)))
         answer = await client.ask("GET", "/healthz")
         await client.close()
-        await other.public.connections.empty()
+        await other.public.host.connections.empty()
         other.close()
 
     assert answer.body == b"ok\n"
@@ -188,7 +175,7 @@ async def test_gauges_follow_connections_and_pools():
         await client.head()
         during = await stand.metrics()
         await client.close()
-        await until(lambda: not stand.server.desk.jobs and not stand.server.public.connections)
+        await until(lambda: not stand.server.desk.jobs and not stand.server.public.host.connections)
         after = await stand.metrics()
 
     names = [

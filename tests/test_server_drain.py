@@ -34,7 +34,7 @@ async def rest_of(client: Client) -> bytes:
 
 async def drained(stand: Stand) -> None:
     """Return when the server has begun to drain."""
-    await until(lambda: stand.server.public.draining)
+    await until(lambda: stand.server.public.host.draining)
 
 
 async def test_a_live_stream_finishes_while_the_server_drains():
@@ -124,7 +124,7 @@ async def test_every_socket_of_a_listener_closes_when_it_drains(monkeypatch):
         monkeypatch.setattr("gateway.sockets.socket.getaddrinfo", two_addresses)
         async with stand, serving(stand) as run:
             monkeypatch.undo()
-            addresses = stand.server.addresses["public"]
+            addresses = stand.server.public.addresses
             client = await stream(stand)
             stand.server.leave()
             await drained(stand)
@@ -215,13 +215,14 @@ async def test_a_slow_reader_gets_the_rest_of_a_stream_that_its_provider_has_end
     monkeypatch.setattr("gateway.server.FLUSH_TIME", 0.0)
     tokens = 3_000  # 1.2 MB: more than small buffers take, less than pauses the provider
     async with Stand(drain="60s") as stand, serving(stand) as run:
-        for listener in stand.server._servers["public"][0].sockets:
+        for listener in stand.server.public._servers[0].sockets:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         client = await stand.open()
         client.send("POST", "/v1/chat/completions", chat(tokens=tokens, size=200))
         await client.head()
         await until(lambda: not stand.server.desk.jobs)
-        unsent = any(c._transport.get_write_buffer_size() for c in stand.server.public.connections)
+        connections = stand.server.public.host.connections
+        unsent = any(c._transport.get_write_buffer_size() for c in connections)
         stand.server.leave()
         await drained(stand)
         rest = await rest_of(client)
@@ -243,7 +244,7 @@ async def test_nothing_is_left_when_it_has_stopped():
         left = [
             len(server.desk.jobs),
             len(server.desk.hub),
-            len(server.public.connections),
+            len(server.public.host.connections),
             *(len(provider.pool.idle) for provider in server.providers.values()),
         ]
         await stand.mock.until(lambda: stand.mock.connections.open == 0)

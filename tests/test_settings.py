@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.addresses import Systemd, Tcp, Unix
 from gateway.settings import (
     Channel,
     Coalesce,
@@ -14,7 +15,7 @@ from gateway.settings import (
     Target,
     Timeouts,
 )
-from gateway.units import Seconds, Size, Systemd, Tcp, Timeout, Unix
+from gateway.units import Seconds, Size, Timeout
 from tests.headgate_toml import ENV, MODEL, UPSTREAM, parse
 
 

@@ -8,33 +8,20 @@ import orjson
 import pytest
 
 from gateway.series import HIT, MISS
-from tests import test_chat_socket
+from tests.coalescing import CHAT, asked, outcomes
 from tests.fakes import until, wind_by_hand
-from tests.scripted import CHUNKED, DONE, FINISH, LAST, TEXT, Scripted, chunk
-from tests.stand import Answer, Client, Stand, chat, pair
-from tests.test_upgrades import ALICE, BOB, KEYS, opened
+from tests.scripted import CHUNKED, DONE, FINISH, LAST, TEXT, Scripted, chunk, document
+from tests.sockets import CHATS, ask_chat, hear_until, opened
+from tests.stand import ALICE, BOB, KEYS, Answer, Client, Stand, chat, pair
 
 
-CHAT = "/v1/chat/completions"
 SHARED = 'coalesce.ttl = "1m"'
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/json; charset=utf-8\r\n"
 BODY = b'{"choices":[],\r\n\r\n "usage":{"prompt_tokens":2,"completion_tokens":3}}'
-WHOLE = HEAD + b"content-length: %d\r\n\r\n%b" % (len(BODY), BODY)
+WHOLE = document(BODY, HEAD)
 FAILURE = b"HTTP/1.1 500 \r\ncontent-length: 0\r\n\r\n"
 SLOW = {"tokens": 5, "interval": 3_600_000}  # a first token, and then none for an hour
 BOTH = pytest.mark.parametrize("stream", [True, False])
-
-
-def outcomes(*answers: Answer) -> list[str | None]:
-    return [answer.headers.get("headgate-coalesced") for answer in answers]
-
-
-async def asked(stand: Stand, *bodies: object, path: str = CHAT, **fields: str) -> list[Answer]:
-    """Ask one after the other, and return the answers."""
-    client = await stand.open()
-    answers = [await client.ask("POST", path, body, **fields) for body in bodies]
-    await client.close()
-    return answers
 
 
 async def crowd(stand: Stand, body: object, size: int, path: str = CHAT) -> list[Client]:
@@ -171,7 +158,7 @@ async def test_who_asked_first_may_leave_and_the_others_have_their_answer(stream
     ):
         first, *others = await crowd(stand, chat(stream=stream), 3)
         await first.close()
-        await until(lambda: len(stand.server.public.connections) == 2)
+        await until(lambda: len(stand.server.public.host.connections) == 2)
         go_on.set()
         found = await answers(others)
         metrics = await stand.metrics()
@@ -191,7 +178,7 @@ async def test_the_last_who_leaves_ends_what_is_under_way(stream):
         for number, client in enumerate(clients):
             assert not open_streams.cancelled
             await client.close()
-            await until(lambda left=2 - number: len(stand.server.public.connections) == left)
+            await until(lambda left=2 - number: len(stand.server.public.host.connections) == left)
         await stand.mock.until(lambda: open_streams.cancelled)
         again = await stand.open()
         again.send("POST", CHAT, chat(stream=stream, **SLOW))
@@ -217,7 +204,7 @@ async def test_who_may_come_back_is_waited_for_whoever_began():
             await client.head()
             await client.chunk()
             await client.close()
-        await until(lambda: not stand.server.public.connections)
+        await until(lambda: not stand.server.public.host.connections)
         loop.wind(59)
         going = stand.mock.open_streams
         loop.wind(1)
@@ -235,7 +222,7 @@ async def test_a_log_goes_on_to_its_end_once_somebody_reads_it_elsewhere():
         _, fields = await first.head()
         await first.chunk()
         await first.close()
-        await until(lambda: not stand.server.public.connections)
+        await until(lambda: not stand.server.public.host.connections)
         (later,) = await asked(stand, chat(**SLOW), prefer="respond-async")
         loop.wind(100)
         going = stand.mock.open_streams
@@ -436,9 +423,9 @@ async def test_chats_of_two_sockets_share_an_answer_and_are_counted_each():
     async with Stand(model=SHARED) as stand:
         heard = []
         for _ in range(2):
-            async with opened(stand, "/v1/ws/chat") as client:
-                await test_chat_socket.ask(client, tokens=3)
-                heard.append(await test_chat_socket.until(client, "done"))
+            async with opened(stand, CHATS) as client:
+                await ask_chat(client, tokens=3)
+                heard.append(await hear_until(client, "done"))
         metrics = await stand.metrics()
 
     assert heard[0] == heard[1]
@@ -467,9 +454,7 @@ async def test_a_response_is_shared_and_found_by_its_id_whoever_asked_for_it(str
     async with Stand(model=SHARED) as stand:
         found = await asked(stand, body, body, path="/v1/responses")
         id = re.search(rb'"id":"(resp_[a-z0-9_]+)"', found[1].body)
-        client = await stand.open()
-        kept = await client.ask("GET", "/v1/responses/" + id[1].decode())
-        await client.close()
+        kept = await stand.answer("GET", "/v1/responses/" + id[1].decode())
 
     assert found[0].body == found[1].body
     assert outcomes(*found) == [MISS, HIT]
@@ -487,7 +472,7 @@ async def test_a_response_is_found_by_its_id_though_who_asked_first_has_left():
     ):
         first, second = await crowd(stand, body, 2, "/v1/responses")
         await first.close()
-        await until(lambda: len(stand.server.public.connections) == 1)
+        await until(lambda: len(stand.server.public.host.connections) == 1)
         go_on.set()
         answer = await second.answer()
         logs = len(stand.server.desk.hub)

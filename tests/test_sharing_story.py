@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from gateway._sseparse import Batch
 from gateway.dialects.calls import Call
 from gateway.dialects.known import CLIENTS
-from gateway.errors import UpstreamTimeout
 from gateway.eventlog import State, Whole
 from gateway.order import Order
 from gateway.settings import Coalesce, Model
 from gateway.sharing import Hit, Sharing
 from gateway.targets import Targets
+from gateway.upstream_errors import UpstreamTimeout
 from gateway.views.whole import WholeView
 from tests.asking import head
 from tests.scenes import LogScene

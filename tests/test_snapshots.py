@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway._sseparse import Batch, entries
-from gateway.errors import ClientError, CursorGone
+from gateway.client_errors import ClientError, CursorGone
 from gateway.eventlog import EventLog, State
 from gateway.snapshots import cursor_after, name_of, snapshot
 

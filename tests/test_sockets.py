@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from gateway import sockets
+from gateway.addresses import Systemd, Tcp, Unix
 from gateway.errors import BindError, ConfigError
 from gateway.sockets import (
     ADMIN_CONNECTIONS,
@@ -19,7 +20,6 @@ from gateway.sockets import (
     shown,
     upstream_limit,
 )
-from gateway.units import Systemd, Tcp, Unix
 
 
 @pytest.fixture

@@ -5,26 +5,28 @@ import pytest
 
 import gateway.unary
 from tests.fakes import until, wind_by_hand
-from tests.scripted import Scripted, chunk
-from tests.stand import Stand
+from tests.scripted import DOCUMENT, Scripted, chunk, document
+from tests.stand import Answer, Stand
 
 
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 ANSWER = b'{"choices":[],"usage":{"prompt_tokens":2,"completion_tokens":3}}'
-GOOD = HEAD + b"content-length: %d\r\n\r\n%b" % (len(ANSWER), ANSWER)
+GOOD = document(ANSWER)
 
 
 # A provider that stops at its last token may leave half a character, as JSON can say it.
 HALF = ANSWER.replace(b"[]", rb'[{"message":{"content":"\ud83d"}}]')
 
 
+async def given(body: bytes) -> Answer:
+    """Return what a client gets whose provider answers with these bytes."""
+    async with Scripted(document(body)) as provider, Stand(url=provider.url) as stand:
+        return await stand.chat(stream=False)
+
+
 @pytest.mark.parametrize("whole", [ANSWER, HALF], ids=["an answer", "one amid a character"])
 async def test_an_answer_is_passed_on_byte_for_byte_with_its_usage_counted(whole):
-    good = HEAD + b"content-length: %d\r\n\r\n%b" % (len(whole), whole)
-    async with Scripted(good) as provider, Stand(url=provider.url) as stand:
-        client = await stand.open()
-        answer = await client.chat(stream=False)
-        await client.close()
+    async with Scripted(document(whole)) as provider, Stand(url=provider.url) as stand:
+        answer = await stand.chat(stream=False)
         metrics = await stand.metrics()
 
     assert answer.status == 200
@@ -44,11 +46,8 @@ WITHOUT_USAGE = {
 
 @pytest.mark.parametrize("body", WITHOUT_USAGE.values(), ids=WITHOUT_USAGE.keys())
 async def test_an_answer_that_cannot_be_counted_is_passed_on_all_the_same(body):
-    answer = HEAD + b"content-length: %d\r\n\r\n%b" % (len(body), body)
-    async with Scripted(answer) as provider, Stand(url=provider.url) as stand:
-        client = await stand.open()
-        got = await client.chat(stream=False)
-        await client.close()
+    async with Scripted(document(body)) as provider, Stand(url=provider.url) as stand:
+        got = await stand.chat(stream=False)
         metrics = await stand.metrics()
 
     assert (got.status, got.body) == (200, body)
@@ -57,11 +56,7 @@ async def test_an_answer_that_cannot_be_counted_is_passed_on_all_the_same(body):
 
 @pytest.mark.parametrize("body", [b"", b"hello", ANSWER[:-1]], ids=["nothing", "text", "half"])
 async def test_what_is_not_json_is_an_honest_error_however_whole_its_framing_is(body):
-    answer = HEAD + b"content-length: %d\r\n\r\n%b" % (len(body), body)
-    async with Scripted(answer) as provider, Stand(url=provider.url) as stand:
-        client = await stand.open()
-        got = await client.chat(stream=False)
-        await client.close()
+    got = await given(body)
 
     assert got.status == 502
     assert got.json["error"]["code"] == "upstream_protocol_error"
@@ -70,11 +65,7 @@ async def test_what_is_not_json_is_an_honest_error_however_whole_its_framing_is(
 @pytest.mark.parametrize("id", [b"", b'"id":"resp_1",'], ids=["no id", "an id"])
 async def test_an_error_under_a_200_gets_its_status_unless_it_is_told_within_an_answer(id):
     body = b'{%b"error":{"message":"sk-upstream-canary is over","type":"rate_limit_error"}}' % id
-    answer = HEAD + b"content-length: %d\r\n\r\n%b" % (len(body), body)
-    async with Scripted(answer) as provider, Stand(url=provider.url) as stand:
-        client = await stand.open()
-        got = await client.chat(stream=False)
-        await client.close()
+    got = await given(body)
 
     if id:
         assert (got.status, got.body) == (200, body.replace(b"sk-upstream-canary", b"***"))
@@ -85,11 +76,7 @@ async def test_an_error_under_a_200_gets_its_status_unless_it_is_told_within_an_
 
 async def test_an_error_under_a_200_that_is_a_mere_text_is_an_error_all_the_same():
     body = b'{"error":"out of order"}'
-    answer = HEAD + b"content-length: %d\r\n\r\n%b" % (len(body), body)
-    async with Scripted(answer) as provider, Stand(url=provider.url) as stand:
-        client = await stand.open()
-        got = await client.chat(stream=False)
-        await client.close()
+    got = await given(body)
 
     assert got.status == 502
     assert got.json["error"]["message"] == "out of order"
@@ -97,11 +84,7 @@ async def test_an_error_under_a_200_that_is_a_mere_text_is_an_error_all_the_same
 
 async def test_a_number_in_an_error_that_cannot_be_passed_on_is_left_out():
     body = b'{"error":{"message":"busy","type":"rate_limit_error","code":1%b}}' % (b"0" * 30)
-    answer = HEAD + b"content-length: %d\r\n\r\n%b" % (len(body), body)
-    async with Scripted(answer) as provider, Stand(url=provider.url) as stand:
-        client = await stand.open()
-        got = await client.chat(stream=False)
-        await client.close()
+    got = await given(body)
 
     assert got.status == 429
     assert got.json["error"]["message"] == "busy"
@@ -110,11 +93,11 @@ async def test_a_number_in_an_error_that_cannot_be_passed_on_is_left_out():
 
 # Half of an answer, after which the connection ends: the kind of error that is counted.
 BROKEN = {
-    "cut short of its length": (HEAD + b"content-length: 99\r\n\r\n{", "truncated"),
-    "cut amid a chunk": (HEAD + b"transfer-encoding: chunked\r\n\r\n9\r\n{", "truncated"),
-    "no last chunk": (HEAD + b"transfer-encoding: chunked\r\n\r\n1\r\n{\r\n", "truncated"),
-    "a bad chunk": (HEAD + b"transfer-encoding: chunked\r\n\r\n0x1\r\n{\r\n", "framing"),
-    "too long": (HEAD + b"content-length: 1001\r\n\r\n" + b"x" * 1001, "body_too_long"),
+    "cut short of its length": (DOCUMENT + b"content-length: 99\r\n\r\n{", "truncated"),
+    "cut amid a chunk": (DOCUMENT + b"transfer-encoding: chunked\r\n\r\n9\r\n{", "truncated"),
+    "no last chunk": (DOCUMENT + b"transfer-encoding: chunked\r\n\r\n1\r\n{\r\n", "truncated"),
+    "a bad chunk": (DOCUMENT + b"transfer-encoding: chunked\r\n\r\n0x1\r\n{\r\n", "framing"),
+    "too long": (DOCUMENT + b"content-length: 1001\r\n\r\n" + b"x" * 1001, "body_too_long"),
 }
 
 
@@ -122,9 +105,7 @@ BROKEN = {
 async def test_half_an_answer_is_a_bad_gateway_and_not_one_byte_of_it(answer, kind, monkeypatch):
     monkeypatch.setattr(gateway.unary, "MAX_ANSWER", 1000)
     async with Scripted(answer, closes=True) as provider, Stand(url=provider.url) as stand:
-        client = await stand.open()
-        got = await client.chat(stream=False)
-        await client.close()
+        got = await stand.chat(stream=False)
         metrics = await stand.metrics()
 
     assert got.status == 502
@@ -154,8 +135,8 @@ async def test_bytes_after_the_answer_cost_the_connection():
 # Time limits: what had come, which limit, seconds.
 LIMITS = {
     "no head": ((), "first_event = '3s'", 3.0),
-    "a head and no byte": ((HEAD + b"content-length: 9\r\n\r\n",), "first_event = '3s'", 3.0),
-    "half of it": ((HEAD + b"content-length: 9\r\n\r\n{}",), "idle = '3s'", 3.0),
+    "a head and no byte": ((DOCUMENT + b"content-length: 9\r\n\r\n",), "first_event = '3s'", 3.0),
+    "half of it": ((DOCUMENT + b"content-length: 9\r\n\r\n{}",), "idle = '3s'", 3.0),
     "in all": ((), "total = '4s'", 4.0),
 }
 
@@ -205,20 +186,16 @@ TYPES = {
 async def test_an_answer_keeps_its_type(field):
     answer = b"HTTP/1.1 200 OK\r\n" + field + b"content-length: 2\r\n\r\n{}"
     async with Scripted(answer) as provider, Stand(url=provider.url) as stand:
-        client = await stand.open()
-        got = await client.chat(stream=False)
-        await client.close()
+        got = await stand.chat(stream=False)
 
     assert got.headers["content-type"] == TYPES[field]
 
 
 async def test_chunks_of_the_provider_become_one_body_with_a_length():
     chunks = b"".join(chunk(ANSWER[i : i + 7]) for i in range(0, len(ANSWER), 7))
-    answer = HEAD + b"transfer-encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
+    answer = DOCUMENT + b"transfer-encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
     async with Scripted(answer) as provider, Stand(url=provider.url) as stand:
-        client = await stand.open()
-        got = await client.chat(stream=False)
-        await client.close()
+        got = await stand.chat(stream=False)
 
     assert got.body == ANSWER
     assert "transfer-encoding" not in got.headers

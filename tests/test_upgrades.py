@@ -1,51 +1,27 @@
 """Routes that speak WebSocket, with a client that is not ours: who gets in, and what is heard."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import orjson
 import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.fake_websocket import FIELDS
-from tests.fakes import until, wind_by_hand
-from tests.stand import Stand, chat, serving
+from tests.fakes import wind_by_hand
+from tests.sockets import LONG, asked, opened
+from tests.stand import ALICE, BOB, KEYS, Stand, chat, serving
 
 
 CHAT = "/v1/chat/completions"
 TAIL = "?live=websocket&offset=-1"
-LONG = {"tokens": 10_000, "interval": 20}  # minutes of it, and something at once
-KEYS = """
-[[keys]]
-key = "sk-alice-0123456789"
-subject = "alice"
-[[keys]]
-key = "sk-bob-0123456789abc"
-subject = "bob"
-"""
-ALICE = {"authorization": "Bearer sk-alice-0123456789"}
-BOB = {"authorization": "Bearer sk-bob-0123456789abc"}
 
 
-@asynccontextmanager
-async def opened(stand: Stand, path: str, **settings: object) -> AsyncIterator[ClientConnection]:
-    """A WebSocket that must be gone from the gateway at the end."""
-    connections = stand.server.public.connections
-    others = set(connections)
-    async with connect(stand.url.replace("http", "ws") + path, **settings) as client:
-        mine = set(connections) - others
-        yield client
-    await until(lambda: mine.isdisjoint(connections))
 
 
 async def begun(stand: Stand, headers: dict[str, str] | None = None, **mock: object) -> str:
     """Start a generation that nobody reads; return the place of its log."""
-    client = await stand.open()
-    answer = await client.ask(
+    answer = await stand.answer(
         "POST", CHAT, chat(**mock), prefer="respond-async", **(headers or {})
     )
-    await client.close()
     return answer.headers["location"]
 
 
@@ -64,16 +40,6 @@ def text_of(envelopes: list[dict[str, object]]) -> str:
     chunks = [e["data"] for e in envelopes if e.get("event") != "control"]
     choices = [choice for chunk in chunks for choice in chunk["choices"]]
     return "".join(choice["delta"].get("content") or "" for choice in choices)
-
-
-async def asked(stand: Stand, path: str, *fields: str) -> tuple[int, dict[str, str]]:
-    """Ask for an upgrade with these fields; return status and fields of the answer."""
-    client = await stand.open()
-    headers = dict(field.split(": ", 1) for field in [*FIELDS, *fields])
-    client.send("GET", path, None, headers)
-    answer = await client.head()
-    await client.close()
-    return answer
 
 
 # The tail of a log.
@@ -235,9 +201,8 @@ async def test_only_who_may_read_a_log_gets_its_websocket():
 async def test_a_ticket_opens_it_and_is_not_echoed():
     async with Stand(more=KEYS) as stand:
         place = await tail(stand, ALICE, tokens=2)
-        http = await stand.open()
-        answer = await http.ask("POST", "/v1/tickets", {"opens": place.removesuffix(TAIL)}, **ALICE)
-        await http.close()
+        wish = {"opens": place.removesuffix(TAIL)}
+        answer = await stand.answer("POST", "/v1/tickets", wish, **ALICE)
         protocols = ["headgate.v1", f"ticket.{answer.json['ticket']}"]
         async with opened(stand, place, subprotocols=protocols) as client:
             envelopes = await everything(client)

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from gateway.errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnavailable
 from gateway.guard import MAX_INTERIM
 from gateway.upstream import CLOSED_EARLY, UpstreamConnection
+from gateway.upstream_errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnavailable
 from tests.fakes import FakeTransport
 
 

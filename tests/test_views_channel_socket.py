@@ -12,8 +12,8 @@ from gateway.hub import Live
 from gateway.views.channel_socket import ChannelSocket
 from tests.fake_websocket import BINARY, TEXT, UPGRADE, SocketClient, frame
 from tests.scenes import LogScene
-from tests.stand import Stand
-from tests.test_upgrades import ALICE, BOB, KEYS, asked, opened
+from tests.sockets import asked, opened
+from tests.stand import ALICE, BOB, KEYS, Stand
 
 
 EVENTS = "[channels.events]\n"
@@ -28,9 +28,7 @@ async def published(stand: Stand, body: object, **headers: str) -> None:
 
 
 async def log_of(stand: Stand, **headers: str) -> list[object]:
-    client = await stand.open()
-    answer = await client.ask("GET", "/v1/stream/events", **headers)
-    await client.close()
+    answer = await stand.answer("GET", "/v1/stream/events", **headers)
     return answer.json
 
 

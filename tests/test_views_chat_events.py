@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from gateway.dialects import openai
 from gateway.dialects.calls import Heading
-from gateway.errors import UpstreamTimeout
 from gateway.eventlog import State
+from gateway.upstream_errors import UpstreamTimeout
 from gateway.views.chat_events import ChatEventsView
 from gateway.views.view import HEARTBEAT
 from tests.view_scenes import Client, ViewScene, chunk

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from gateway.dialects import openai
 from gateway.dialects.calls import Heading
-from gateway.errors import UpstreamAnswer, UpstreamTimeout
 from gateway.eventlog import State
 from gateway.flow import WRITE_HIGH
+from gateway.upstream_errors import UpstreamAnswer, UpstreamTimeout
 from gateway.views import portion
 from gateway.views.chat_lane import ChatLane
 from gateway.views.lane import Delivery

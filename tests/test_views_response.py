@@ -2,8 +2,8 @@
 
 import orjson
 
-from gateway.errors import UpstreamTimeout
 from gateway.eventlog import State
+from gateway.upstream_errors import UpstreamTimeout
 from gateway.views.response import ResponseView
 from tests.view_scenes import Client, ViewScene
 

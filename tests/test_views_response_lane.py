@@ -6,9 +6,10 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import ClientError, UpstreamAnswer, UpstreamTimeout
+from gateway.client_errors import ClientError
 from gateway.eventlog import State
 from gateway.flow import WRITE_HIGH
+from gateway.upstream_errors import UpstreamAnswer, UpstreamTimeout
 from gateway.views.lane import Delivery
 from gateway.views.response_lane import ResponseLane, tag_of, tagged
 from tests.fake_websocket import SocketClient

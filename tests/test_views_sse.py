@@ -6,9 +6,10 @@ import pytest
 from gateway._sseparse import UNTIL_CLOSE, Batch, EventParser
 from gateway.desk import FIRST_LOOK
 from gateway.dialects import openai
-from gateway.errors import GatewayError, UpstreamTimeout
+from gateway.errors import GatewayError
 from gateway.eventlog import State
 from gateway.reply import Reply
+from gateway.upstream_errors import UpstreamTimeout
 from gateway.views.chat_events import ChatEventsView
 from gateway.views.durable import DurableView
 from gateway.views.eventsource import EventSourceView

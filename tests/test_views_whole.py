@@ -1,8 +1,8 @@
 """WholeView: nothing, then all of a whole answer, or why there is none."""
 
 from gateway._sseparse import Batch
-from gateway.errors import UpstreamTimeout
 from gateway.eventlog import State, Whole
+from gateway.upstream_errors import UpstreamTimeout
 from gateway.views.whole import WholeView
 from tests.scenes import LogScene
 from tests.view_scenes import Client

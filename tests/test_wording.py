@@ -6,9 +6,9 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.client_errors import ClientError
 from gateway.dialects.calls import Call
 from gateway.dialects.known import CLIENTS, UPSTREAMS
-from gateway.errors import ClientError
 from gateway.wording import Wording
 from tests.asking import head
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from gateway.chat import Answer, Part, Refusal, Text, Thinking, ToolUse, Usage
+from gateway.client_errors import ClientError
 from gateway.dialects.anthropic_events import (
     read_fault,
     read_stop,
@@ -11,7 +12,7 @@ from gateway.dialects.anthropic_events import (
     write_usage,
 )
 from gateway.dialects.calls import Heading, arguments, encode, refused, text
-from gateway.errors import ClientError, UpstreamProtocolError
+from gateway.upstream_errors import UpstreamProtocolError
 
 
 def read_answer(body: dict[str, Any]) -> Answer:

@@ -19,8 +19,8 @@ from gateway.chat import (
     ToolResult,
     ToolUse,
 )
-from gateway.dialects.calls import Written, arguments, shaped, unexpressed
-from gateway.errors import ClientError
+from gateway.client_errors import ClientError
+from gateway.dialects.calls import Idle, Written, arguments, refuse, shaped, unexpressed, unread
 
 
 # Tokens of an answer whose client sets no bound, which this dialect requires: what the
@@ -137,7 +137,8 @@ class _Body(msgspec.Struct):
 
 
 # What an answer would be missed without: of servers and machines of the provider's own.
-REFUSED = frozenset(("mcp_servers", "container", "context_management"))
+_EMPTY: tuple[object, ...] = (False, "", [], {})
+REFUSED: Idle = dict.fromkeys(("mcp_servers", "container", "context_management"), _EMPTY)
 
 
 def read_request(body: dict[str, Any]) -> ChatRequest:
@@ -146,9 +147,7 @@ def read_request(body: dict[str, Any]) -> ChatRequest:
     Raises:
         ClientError: it is not such a request, or asks for what has no word in `chat`.
     """
-    for name in REFUSED:
-        if body.get(name):
-            raise unexpressed(name)
+    refuse(body, REFUSED)
     wire = shaped(body, _Body)
     output, thinking = wire.output_config or _Output(), wire.thinking
     choice = wire.tool_choice
@@ -169,13 +168,8 @@ def read_request(body: dict[str, Any]) -> ChatRequest:
         effort=output.effort or "",
         budget=thinking.budget_tokens if thinking and thinking.type == "enabled" else None,
         user=(wire.metadata.user_id or "") if wire.metadata else "",
-        dropped=_unknown(body) + _cached(wire),
+        dropped=unread(body, _Body, REFUSED) + _cached(wire),
     )
-
-
-def _unknown(body: dict[str, Any]) -> tuple[str, ...]:
-    known = {*_Body.__struct_fields__, *REFUSED}
-    return tuple(name for name, value in body.items() if name not in known and value is not None)
 
 
 def _cached(wire: _Body) -> tuple[str, ...]:

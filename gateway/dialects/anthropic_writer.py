@@ -14,7 +14,7 @@ from typing import Any
 from gateway.chat import Delta, Event, Fault, Start, Stop, ToolCall, Usage
 from gateway.dialects.anthropic_events import write_stop, write_usage
 from gateway.dialects.calls import Heading, check_calls, encode
-from gateway.errors import UpstreamProtocolError
+from gateway.upstream_errors import UpstreamProtocolError
 
 
 # Characters that wait for their block: as many as one event may have.

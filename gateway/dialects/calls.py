@@ -12,12 +12,8 @@ import orjson
 
 from gateway._sseparse import depth, model_and_stream
 from gateway.chat import Fault, ToolUse
-from gateway.errors import (
-    ClientError,
-    StreamInterrupted,
-    UpstreamProtocolError,
-    UpstreamRefused,
-)
+from gateway.client_errors import ClientError
+from gateway.upstream_errors import StreamInterrupted, UpstreamProtocolError, UpstreamRefused
 
 
 # Nesting of a request's JSON; tool schemas reach 20 (design §8).
@@ -32,6 +28,9 @@ SHOWN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 MAX_SHOWN = 20
 # Calls of tools in one answer; each is remembered to its end.
 MAX_CALLS = 1024
+
+# By the name of a parameter, the values besides null with which it asks for nothing.
+Idle = dict[str, tuple[object, ...]]
 
 _T = TypeVar("_T", bound=msgspec.Struct)
 
@@ -123,6 +122,27 @@ def unexpressed(what: str, dialect: str = "") -> ClientError:
     return ClientError(
         f"{what} cannot be expressed in {speaks} that this model's upstream speaks",
         param=what.partition(":")[0],
+    )
+
+
+def refuse(body: dict[str, Any], refused: Idle) -> None:
+    """Make sure that nothing is asked for that would be missed.
+
+    Raises:
+        ClientError: names the first parameter that has no word here.
+    """
+    for name, idle in refused.items():
+        if body.get(name) is not None and body[name] not in idle:
+            raise unexpressed(name)
+
+
+def unread(body: dict[str, Any], kind: type[msgspec.Struct], idle: Idle) -> tuple[str, ...]:
+    """Return the parameters that ask for something and are none of `kind`."""
+    known = kind.__struct_fields__
+    return tuple(
+        name
+        for name, value in body.items()
+        if name not in known and value is not None and value not in idle.get(name, ())
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from gateway.chat import Answer, Delta, Part, Stop, Text, Thinking, ToolCall, ToolUse, Usage
 from gateway.dialects.calls import refused, text
 from gateway.dialects.gemini_events import Reader, read_fault
-from gateway.errors import UpstreamProtocolError
+from gateway.upstream_errors import UpstreamProtocolError
 
 
 def read_answer(body: dict[str, Any]) -> Answer:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from gateway.dialects.calls import MAX_DEPTH, text
-from gateway.errors import UpstreamProtocolError
+from gateway.upstream_errors import UpstreamProtocolError
 
 
 # Characters of texts and places in the arguments of one call: as many as one event may have.

@@ -15,8 +15,8 @@ from gateway.chat import (
     ToolResult,
     ToolUse,
 )
+from gateway.client_errors import ClientError
 from gateway.dialects.calls import arguments, unexpressed
-from gateway.errors import ClientError
 
 
 # What stands where a model of generation 3 or later asks for the proof of a call, and there is

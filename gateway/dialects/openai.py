@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from gateway._sseparse import OPENAI, depth, model_and_stream, read_usage, said
+from gateway.client_errors import ClientError
 from gateway.dialects import (
     calls,
     openai_answers,
@@ -19,7 +20,7 @@ from gateway.dialects import (
 )
 from gateway.dialects.calls import MAX_DEPTH, Call, Heading, read_body
 from gateway.dialects.dialect import ClientDialect, UpstreamDialect, Wire
-from gateway.errors import ClientError, GatewayError
+from gateway.errors import GatewayError
 
 
 DONE = b"data: [DONE]\n\n"

@@ -8,7 +8,7 @@ from gateway.dialects.calls import Heading, refused, text
 from gateway.dialects.openai_events import write_usage
 from gateway.dialects.openai_legacy import call, finish
 from gateway.dialects.openai_requests import read_thinking
-from gateway.errors import UpstreamProtocolError
+from gateway.upstream_errors import UpstreamProtocolError
 
 
 def read_answer(body: dict[str, Any]) -> Answer:

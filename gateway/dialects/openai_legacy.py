@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from gateway.chat import ToolCall, ToolUse
-from gateway.errors import ClientError, UpstreamProtocolError
+from gateway.client_errors import ClientError
+from gateway.upstream_errors import UpstreamProtocolError
 
 
 FINISH = "function_call"

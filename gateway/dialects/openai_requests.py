@@ -21,9 +21,9 @@ from gateway.chat import (
     ToolResult,
     ToolUse,
 )
-from gateway.dialects.calls import shaped, unexpressed
+from gateway.client_errors import ClientError
+from gateway.dialects.calls import Idle, refuse, shaped, unread
 from gateway.dialects.openai_legacy import modern
-from gateway.errors import ClientError
 
 
 # The wire: only what has a word in `chat`, and what must be looked at.
@@ -137,7 +137,7 @@ class _Body(msgspec.Struct):
 
 
 # What changes the answer so much that it would be missed; and the values that ask for nothing.
-REFUSED: dict[str, tuple[object, ...]] = {
+REFUSED: Idle = {
     "n": (1,),
     "logprobs": (False,),
     "top_logprobs": (0,),
@@ -163,9 +163,7 @@ def read_request(body: dict[str, Any]) -> ChatRequest:
         ClientError: it is not such a request, or asks for what has no word in `chat`.
     """
     body = modern(body)
-    for name, nothing in REFUSED.items():
-        if body.get(name) is not None and body[name] not in nothing:
-            raise unexpressed(name)
+    refuse(body, REFUSED)
     wire = shaped(body, _Body)
     limit = wire.max_completion_tokens
     return ChatRequest(
@@ -185,13 +183,8 @@ def read_request(body: dict[str, Any]) -> ChatRequest:
         format=_read_format(wire.response_format),
         effort=wire.reasoning_effort or "",
         user=wire.user or wire.safety_identifier or "",
-        dropped=_unknown(body) + tuple(sorted(_overlooked(body["messages"]))),
+        dropped=unread(body, _Body, REFUSED) + tuple(sorted(_overlooked(body["messages"]))),
     )
-
-
-def _unknown(body: dict[str, Any]) -> tuple[str, ...]:
-    known = {*_Body.__struct_fields__, *REFUSED}
-    return tuple(name for name, value in body.items() if name not in known and value is not None)
 
 
 def _overlooked(messages: list[dict[str, Any]]) -> set[str]:

@@ -18,7 +18,7 @@ from gateway.chat import (
 from gateway.dialects.calls import Heading, refused, text
 from gateway.dialects.responses_events import PARAGRAPH, read_fault, read_stop, read_usage
 from gateway.dialects.responses_writer import Writer
-from gateway.errors import UpstreamProtocolError
+from gateway.upstream_errors import UpstreamProtocolError
 
 
 def read_answer(body: dict[str, Any]) -> Answer:

@@ -17,10 +17,10 @@ from gateway.chat import (
     ToolResult,
     ToolUse,
 )
-from gateway.dialects.calls import shaped, unexpressed
+from gateway.client_errors import ClientError
+from gateway.dialects.calls import Idle, refuse, shaped, unexpressed, unread
 from gateway.dialects.openai_requests import CHOICES, merged, read_image
 from gateway.dialects.responses_answers import read_thought
-from gateway.errors import ClientError
 
 
 # The wire: only what has a word in `chat`, and what must be looked at.
@@ -124,7 +124,7 @@ class _Body(msgspec.Struct):
 
 
 # What changes the answer so much that it would be missed; and the values that ask for nothing.
-REFUSED: dict[str, tuple[object, ...]] = {
+REFUSED: Idle = {
     "previous_response_id": (),
     "conversation": (),
     "prompt": (),
@@ -134,7 +134,7 @@ REFUSED: dict[str, tuple[object, ...]] = {
     "image": (),
 }
 # What asks for nothing, or for what is so anyway: proof of thinking is always passed on.
-NOTHING: dict[str, tuple[object, ...]] = {
+NOTHING: Idle = {
     "background": (False,),
     "include": ([], ["reasoning.encrypted_content"]),
     "metadata": ({},),
@@ -151,9 +151,7 @@ def read_request(body: dict[str, Any]) -> ChatRequest:
     Raises:
         ClientError: it is not such a request, or asks for what has no word in `chat`.
     """
-    for name, nothing in REFUSED.items():
-        if body.get(name) is not None and body[name] not in nothing:
-            raise unexpressed(name)
+    refuse(body, REFUSED)
     _check_tools(body.get("tools"))
     wire = shaped({**body, "input": _items(body.get("input"))}, _Body)
     words, reasoning = wire.text or _Words(), wire.reasoning or _Effort()
@@ -170,7 +168,7 @@ def read_request(body: dict[str, Any]) -> ChatRequest:
         format=_read_format(words.format),
         effort=reasoning.effort or "",
         user=wire.safety_identifier or wire.user or "",
-        dropped=_unknown(body) + _overlooked(wire, words, reasoning),
+        dropped=unread(body, _Body, {**REFUSED, **NOTHING}) + _overlooked(wire, words, reasoning),
     )
 
 
@@ -203,15 +201,6 @@ def _check_tools(tools: Any) -> None:
         kind = tool.get("type") if isinstance(tool, dict) else None
         if isinstance(kind, str) and kind != "function":
             raise unexpressed(f"tools: {kind[:40]}")
-
-
-def _unknown(body: dict[str, Any]) -> tuple[str, ...]:
-    known = {*_Body.__struct_fields__, *REFUSED}
-    return tuple(
-        name
-        for name, value in body.items()
-        if name not in known and value is not None and value not in NOTHING.get(name, ())
-    )
 
 
 def _overlooked(wire: _Body, words: _Words, reasoning: _Effort) -> tuple[str, ...]:

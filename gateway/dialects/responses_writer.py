@@ -13,7 +13,7 @@ import msgspec
 from gateway.chat import Delta, Event, Fault, Start, Stop, ToolCall, Usage
 from gateway.dialects.calls import Heading, check_calls
 from gateway.dialects.responses_items import Item, Told, block, empty, response, write_usage
-from gateway.errors import UpstreamProtocolError
+from gateway.upstream_errors import UpstreamProtocolError
 
 
 # Characters of an answer, which its last event repeats: as many as a log has bytes.

@@ -4,7 +4,7 @@ from gateway._sseparse import Mould, entries
 from gateway.chat import Answer, Delta, Event
 from gateway.dialects.calls import Call, Heading, Written, encode, loads_event
 from gateway.dialects.dialect import ClientDialect, UpstreamDialect
-from gateway.errors import StreamInterrupted, UpstreamProtocolError
+from gateway.upstream_errors import StreamInterrupted, UpstreamProtocolError
 
 
 def translate_request(

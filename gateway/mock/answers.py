@@ -18,6 +18,7 @@ import orjson
 from . import words
 from .exchange import Exchange
 from .options import Options
+from .tools import called, must_call
 
 
 DONE = b"data: [DONE]\n\n"
@@ -127,7 +128,7 @@ class ChatAnswer(Answer):
 
     def __init__(self, exchange: Exchange, options: Options, number: int) -> None:
         super().__init__(exchange, options, number)
-        self.calls = options.tools or (1 if _must_call(self.body) else 0)
+        self.calls = options.tools or (1 if must_call(self.body) else 0)
         if self.calls:
             self.finish = "tool_calls"
 
@@ -237,17 +238,8 @@ def _prompt_tokens(prompt: object) -> int:
     return len(str(prompt or "").split())
 
 
-def _must_call(body: dict[str, Any]) -> bool:
-    choice = body.get("tool_choice")
-    return bool(body.get("tools")) and (choice == "required" or isinstance(choice, dict))
-
-
 def _function_name(body: dict[str, Any], i: int) -> str:
-    """Return the name of the i-th function called: the one chosen, else the tools in turn."""
-    tools, choice = body.get("tools"), body.get("tool_choice")
-    tool = choice if isinstance(choice, dict) else None
-    if tool is None and isinstance(tools, list) and tools:
-        tool = tools[i % len(tools)]
+    tool = called(body, i)
     try:
         return str(tool["function"]["name"]) if tool else "mock_tool"
     except (KeyError, TypeError):

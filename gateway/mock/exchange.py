@@ -46,18 +46,10 @@ class Exchange:
     )
 
     def __init__(self, head: bytes) -> None:
-        lines = head.decode("latin-1").split("\r\n")
-        try:
-            self.method, self.path, self.version = lines[0].split(" ")
-        except ValueError:
-            raise BadRequest(f"not a request line: {lines[0][:80]!r}") from None
+        first, *lines = head.decode("latin-1").split("\r\n")
+        self.method, self.path, self.version = _request_line(first)
         self.head = head  # as it came, for who counts repeated fields
-        self.headers: dict[str, str] = {}  # names in lower case, the last of a name
-        for line in lines[1:]:
-            name, colon, value = line.partition(":")
-            if not colon:
-                raise BadRequest(f"not a field line: {line[:80]!r}")
-            self.headers[name.lower()] = value.strip()
+        self.headers = dict(map(_field, lines))  # names in lower case, the last of a name
         self.body = b""
         self.json: Any = None  # the body, once a route has decoded it
         self.fault = ""  # what spoils its answer
@@ -79,6 +71,21 @@ class Exchange:
     def __repr__(self) -> str:
         fate = "cancelled" if self.cancelled else "ended" if self.ended else "open"
         return f"<{self.method} {self.path} {fate}, {self.tokens} tokens>"
+
+
+def _request_line(line: str) -> tuple[str, str, str]:
+    try:
+        method, path, version = line.split(" ")
+    except ValueError:
+        raise BadRequest(f"not a request line: {line[:80]!r}") from None
+    return method, path, version
+
+
+def _field(line: str) -> tuple[str, str]:
+    name, colon, value = line.partition(":")
+    if not colon:
+        raise BadRequest(f"not a field line: {line[:80]!r}")
+    return name.lower(), value.strip()
 
 
 class RequestReader:

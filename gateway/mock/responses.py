@@ -15,6 +15,7 @@ import orjson
 from . import words
 from .exchange import Exchange
 from .options import Options
+from .tools import called, must_call
 
 
 MODEL = "mock-1"
@@ -46,7 +47,7 @@ class ResponsesAnswer:
         self.told = 0  # events
         limit = self.body.get("max_output_tokens")
         self.limit = limit if isinstance(limit, int) else None
-        self.calls = options.tools or (1 if _must_call(self.body) else 0)
+        self.calls = options.tools or (1 if must_call(self.body) else 0)
         cut = self.limit is not None and words.count(options) > self.limit and not self.calls
         self.status = "incomplete" if cut else "completed"
 
@@ -198,15 +199,6 @@ def _cut(whole: str) -> Iterator[str]:
     return (whole[start : start + _FRAGMENT] for start in range(0, len(whole), _FRAGMENT))
 
 
-def _must_call(body: dict[str, Any]) -> bool:
-    choice = body.get("tool_choice")
-    return bool(body.get("tools")) and (choice == "required" or isinstance(choice, dict))
-
-
 def _tool_name(body: dict[str, Any], i: int) -> str:
-    """Return the name of the i-th tool called: the one chosen, else the tools in turn."""
-    tools, choice = body.get("tools"), body.get("tool_choice")
-    tool = choice if isinstance(choice, dict) else None
-    if tool is None and isinstance(tools, list) and tools:
-        tool = tools[i % len(tools)]
+    tool = called(body, i)
     return str(tool.get("name", "mock_tool")) if isinstance(tool, dict) else "mock_tool"

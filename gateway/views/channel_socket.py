@@ -7,8 +7,8 @@ from wsproto.frame_protocol import CloseReason
 
 from gateway._sseparse import depth, entries, text_frame
 from gateway.channel import MAX_DEPTH
+from gateway.client_errors import ClientError, RequestTooLarge
 from gateway.desk import Desk
-from gateway.errors import ClientError, RequestTooLarge
 from gateway.hub import Live
 from gateway.views.portion import Portion
 from gateway.views.socket import FramesView

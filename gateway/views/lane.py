@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 from gateway._sseparse import entries
+from gateway.client_errors import LogNotFound
 from gateway.desk import Desk
-from gateway.errors import GatewayError, LogNotFound
+from gateway.errors import GatewayError
 from gateway.hub import Live
 from gateway.views import portion
 from gateway.views.view import View

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from gateway.alarm import Alarm
+from gateway.client_errors import CursorGone, LogNotFound
 from gateway.desk import Desk
-from gateway.errors import CursorGone, LogNotFound
 from gateway.eventlog import TOO_OLD
 from gateway.hub import Live
 from gateway.reply import Reply

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
+from gateway.client_errors import ResponseNotFound
 from gateway.desk import Desk
 from gateway.dialects.calls import encode
-from gateway.errors import ResponseNotFound, UpstreamProtocolError
 from gateway.hub import Live
 from gateway.reply import Reply
 from gateway.snapshots import snapshot
+from gateway.upstream_errors import UpstreamProtocolError
 from gateway.views.portion import Portion
 from gateway.views.view import View
 

@@ -6,10 +6,11 @@ from typing import Any
 import orjson
 
 from gateway._sseparse import text_frame
+from gateway.client_errors import ClientError, PreviousResponseNotFound
 from gateway.desk import Desk
 from gateway.dialects.calls import encode
 from gateway.dialects.chunks import read
-from gateway.errors import ClientError, GatewayError, PreviousResponseNotFound
+from gateway.errors import GatewayError
 from gateway.hub import Live
 from gateway.views.lane import Delivery, Lane
 from gateway.websocket import WebSocket
