@@ -54,7 +54,9 @@ def test_a_message_from_the_session_to_the_transport(benchmark):
     nowhere = Nowhere()
     socket = WebSocket(nowhere, loop)
     ignore = lambda what: None  # noqa: E731
-    socket.take_over(nowhere, b"", b"", on_lost=ignore, on_crash=ignore)
+    socket.take_over(
+        nowhere, b"", b"", on_lost=ignore, on_stalled=lambda: None, on_crash=ignore
+    )
     try:
         benchmark(sends, socket, b"x" * 300)
         report(benchmark)
