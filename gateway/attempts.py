@@ -236,7 +236,7 @@ def _due(one: Try, error: GatewayError, verdict: Verdict | None, now: float) -> 
         return NEVER
     keys = one.provider.keys
     if verdict.cause == "key" or getattr(error, "status", 0) == 429:
-        if not keys.wait(now):
+        if not keys.wait(now) and not keys.none:
             return AT_ONCE  # under another key
         if verdict.cause == "key":
             return NEVER

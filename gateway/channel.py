@@ -2,7 +2,8 @@
 
 A POST is appended whole or not at all.  In JSON mode an array is so many entries, each
 kept as the SSE event it is delivered in; of any other media type, one POST is one entry
-and is kept as it came.  Times are wall time: a channel may have a date on which it ends.
+and is kept as it came.  Times are of a clock that is never set; `wall` is for a channel that
+has a date on which it ends.
 """
 
 import math
@@ -182,10 +183,10 @@ class Channel(EventLog):
         """Begin the time to live anew: somebody reads."""
         self._touched = now
 
-    def expired(self, now: float) -> bool:
-        """Tell whether its time is over: nobody may find it any more."""
+    def expired(self, now: float, wall: float) -> bool:
+        """Tell whether its time is over, by either clock: nobody may find it any more."""
         idle = self.terms.ttl is not None and now - self._touched >= self.terms.ttl
-        return idle or (self.terms.expires is not None and now >= self.terms.expires)
+        return idle or (self.terms.expires is not None and wall >= self.terms.expires)
 
     def tidy(self, now: float) -> None:
         """Forget what is not to be kept any longer."""

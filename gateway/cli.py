@@ -6,6 +6,7 @@ reads what is printed.
 """
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,33 +20,59 @@ EX_UNAVAILABLE = 69
 EX_CONFIG = 78
 # What a shell says of a program that SIGPIPE ended; in one with sockets that signal is ignored.
 EX_PIPE = 128 + 13
-# libuv resolves names in four threads, of which uvloop takes two at a time; one slow
-# name server must not hold up the other upstreams.  Read when the first thread starts.
-RESOLVER_THREADS = "16"
+# What the system says of a file that takes no more; any other error has another cause.
+UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    _fill_descriptors()
+    if sys.stdout is None:
+        return _fail("standard output is closed; what nobody wants goes to /dev/null")
     try:
         try:
             return _run(argv)
         finally:
-            if sys.stdout is not None:  # it is None where the caller has closed it
-                sys.stdout.flush()  # at the interpreter's end nobody could catch what it raises
+            sys.stdout.flush()  # at the interpreter's end nobody could catch what it raises
     except BrokenPipeError:
-        _hush()
+        _hush(1, 2)
         return EX_PIPE
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        _hush(1)
+        return _fail(f"cannot write: {error.strerror}")
 
 
-def _hush() -> None:
-    """Let what is not written yet go nowhere."""
+def _fill_descriptors() -> None:
+    """Let nothing else take the numbers of the standard streams that the caller has closed.
+
+    libuv ends the process rather than close a socket with such a number, and what is for
+    people to read must not go into one.
+    """
+    while (nowhere := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(nowhere)
+    if sys.stderr is None:  # `print` takes that for standard output
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+
+
+def _fail(why: str) -> int:
+    try:
+        print(f"headgate: {why}", file=sys.stderr)
+    except OSError:
+        _hush(2)
+    return 1
+
+
+def _hush(*numbers: int) -> None:
+    """Let what is not written yet to these descriptors go nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for number in (1, 2):
+    for number in numbers:
         os.dup2(nowhere, number)
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    os.environ.setdefault("UV_THREADPOOL_SIZE", RESOLVER_THREADS)
     args = _parser().parse_args(argv)
     try:
         return int(args.run(args))

@@ -9,6 +9,7 @@ import asyncio
 from typing import Protocol
 
 from gateway._sseparse import Line
+from gateway.alarm import LATE, MOMENT
 
 
 class Sleeper(Protocol):
@@ -31,7 +32,7 @@ class Delay(Line):
     def arm(self, due: float) -> None:
         """Ring at `due`."""
         self.armed = True
-        self._timer = self._loop.call_at(due, self._ring)
+        self._timer = self._loop.call_at(due, self._fire, due)
 
     def close(self) -> None:
         """Forget all.  May be called twice."""
@@ -39,6 +40,14 @@ class Delay(Line):
         if self._timer is not None:
             self._timer.cancel()
         self.armed = False
+
+    def _fire(self, due: float) -> None:
+        """Ring, but not before what came is read, if the process stood still (see `alarm`)."""
+        now = self._loop.time()
+        if now - due < LATE:
+            self._ring()
+        else:
+            self._timer = self._loop.call_at(now + MOMENT, self._ring)
 
     def _ring(self) -> None:
         now = self._loop.time()

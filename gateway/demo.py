@@ -11,6 +11,7 @@ import sys
 
 import uvloop
 
+from gateway import signals
 from gateway.config import parse
 from gateway.logs import Log, bridged
 from gateway.mock import MockProvider, Options
@@ -75,6 +76,7 @@ def run() -> int:
         with bridged(log):
             uvloop.run(_run(log))
     finally:
+        signals.ignore()
         log.close()
     return 0
 

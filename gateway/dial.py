@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import ssl
@@ -9,7 +10,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, Overloaded
 from gateway.resolver import Resolver
 from gateway.upstream import UpstreamConnection
 from gateway.upstream_errors import UpstreamUnavailable
@@ -19,6 +20,8 @@ from gateway.upstream_errors import UpstreamUnavailable
 STAGGER = 0.25
 # Seconds for TLS to say goodbye; we abort, so nobody waits for it.
 SHUTDOWN_TIMEOUT = 1.0
+# What the system says when it has no more sockets to give: no fault of the upstream.
+NO_SOCKET = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 OnLost = Callable[[UpstreamConnection], None]
 
@@ -71,6 +74,7 @@ class Dialer:
 
         Raises:
             UpstreamUnavailable: with `kind` dns, connect, connect_timeout, tls or tls_timeout.
+            Overloaded: the system has no socket for it.
         """
         began = time.monotonic()  # not the loop's clock: it counts whole milliseconds
         deadline = self._loop.time() + self._timeout
@@ -83,6 +87,8 @@ class Dialer:
         except ssl.SSLError as error:
             raise self._failed(f"TLS failed: {_reason(error)}", "tls") from error
         except OSError as error:
+            if error.errno in NO_SOCKET:
+                raise Overloaded(f"upstream {self._name}: the system has no socket left") from error
             # Not the error's own words: some name the address, which is not the client's business.
             why = os.strerror(error.errno) if error.errno else str(error)
             raise self._failed(why, "connect") from error
@@ -96,6 +102,7 @@ class Dialer:
             raise self._failed("its name cannot be resolved", error.kind) from error
 
     def _failed(self, why: str, kind: str) -> UpstreamUnavailable:
+        self._resolver.doubt(self._host)
         return UpstreamUnavailable(f"upstream {self._name}: {why}", kind=kind)
 
     async def _race(

@@ -108,8 +108,8 @@ class EventLog(Entries):
     def touch(self, now: float) -> None:
         """Begin the time to live anew, if there is one: somebody reads."""
 
-    def expired(self, now: float) -> bool:
-        """Tell whether its time is over: nobody may find it any more."""
+    def expired(self, now: float, wall: float) -> bool:
+        """Tell whether its time is over, by either clock: nobody may find it any more."""
         return False
 
     def tidy(self, now: float) -> None:

@@ -25,7 +25,7 @@ from gateway.alarm import Alarm
 from gateway.bodies import Arriving
 from gateway.client_errors import ClientError, MalformedRequest, RequestTimeout, RequestTooLarge
 from gateway.errors import GatewayError, Overloaded
-from gateway.flow import STALL_LOOK, STALL_TIMEOUT, WRITE_HIGH, WRITE_LOW, Valve
+from gateway.flow import STALL_LOOK, STALL_TIMEOUT, WRITE_HIGH, WRITE_LOW, Valve, unsent
 from gateway.guard import RequestHead, read_request
 from gateway.heads import HeadReader
 from gateway.host import MAX_UNWANTED, NO_HEAD, Host, Request, Route
@@ -354,8 +354,8 @@ class HttpConnection(asyncio.Protocol):
         self._alarm.sooner(self._deadline)
 
     def _ring(self, now: float) -> float | None:
-        if self._transport is not None and (waiting := self._transport.get_write_buffer_size()):
-            return self._ring_unsent(now, waiting)
+        if self._transport is not None and self._transport.get_write_buffer_size():
+            return self._ring_unsent(now, unsent(self._transport))
         self._unsent = inf
         if now < self._deadline:
             return None if self._deadline == inf else self._deadline
@@ -369,7 +369,8 @@ class HttpConnection(asyncio.Protocol):
         """Cut a client that took nothing for STALL_TIMEOUT, whatever the phase.
 
         Less is unsent if it took some: nothing is written to one that is clogged or has its
-        answer.  Any other that is being answered has no more unsent than it may have.
+        answer.  Any other that is being answered has no more unsent than it may have; it holds
+        nobody up, and of one that reads a kilobyte a second TCP may say nothing for minutes.
         """
         if waiting < self._unsent or (self._phase is BUSY and not self._clogged):
             self._moved = now

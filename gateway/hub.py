@@ -99,11 +99,11 @@ class Live(msgspec.Struct, eq=False):
         for reader in tuple(self.readers):
             reader.cut()
 
-    def expire(self, now: float) -> bool:
-        """Drop the log if its time is over at `now`, wall time; say whether it was."""
+    def expire(self, now: float, wall: float) -> bool:
+        """Drop the log if its time is over, by either clock; say whether it was."""
         if self.readers:
             self.log.touch(now)  # somebody reads all the time
-        over = self.log.expired(now)
+        over = self.log.expired(now, wall)
         if over:
             self.drop("expired")
         return over
@@ -134,7 +134,7 @@ class Live(msgspec.Struct, eq=False):
             return
         readers.remove(reader)
         if self.producer is None:
-            self.log.touch(self._hub.wall())
+            self.log.touch(self._hub.loop.time())
         if readers:
             self.advanced()  # it may be the slow one, for which the producer was paused
         elif self.producer is not None and not self.log.closed:
@@ -154,7 +154,7 @@ class Live(msgspec.Struct, eq=False):
                 needed = min([reader.cursor for reader in self.readers], default=needed)
             before = log.base
             log.trim(min(needed, self._beyond(keep * log.held // (log.cost or 1))))
-            log.tidy(self._hub.wall())
+            log.tidy(self._hub.loop.time())
             self._hub.trims += log.base > before
         if log.cost > cap and not self._paused:
             self._paused = True
@@ -258,8 +258,8 @@ class Hub:
 
     def find(self, id: str) -> Live | None:
         """Return the log of this id, without what is not to be kept of it any longer."""
-        live, now = self._live.get(id), self.wall()
-        if live is None or live.expire(now):
+        live, now = self._live.get(id), self.loop.time()
+        if live is None or live.expire(now, self.wall()):
             return None
         live.log.tidy(now)
         return live
@@ -362,7 +362,7 @@ class Hub:
         """Drop what was kept long enough, and more if all logs together are too large."""
         wall = self.wall()
         for live in tuple(self._channels):
-            live.expire(wall)
+            live.expire(now, wall)
         while self._kept and next(iter(self._kept.values())) <= now:
             self.forget(next(iter(self._kept)))
         used = sum([live.log.cost for live in self._open])

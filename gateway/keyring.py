@@ -42,6 +42,11 @@ class Keyring:
         return len(self._keys)
 
     @property
+    def none(self) -> bool:
+        """Whether there is no key: the provider wants none, as far as was said."""
+        return not self._keys[0].value
+
+    @property
     def out(self) -> int:
         """How many are refused by the provider."""
         return sum(key.out for key in self._keys)

@@ -10,7 +10,9 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
+from functools import partial
 
+from gateway.alarm import Alarm
 from gateway.errors import GatewayError, Overloaded
 from gateway.upstream import UpstreamConnection
 
@@ -41,19 +43,55 @@ def choose(*, idle: int, active: int, waiting: int, limit: int) -> Choice:
     return Choice.WAIT if waiting < MAX_WAITERS else Choice.REFUSE
 
 
+class Room:
+    """At most `limit` connections to all upstreams together.
+
+    A client may have many under way there, and who takes the last file descriptor leaves
+    none for the clients that come.
+    """
+
+    def __init__(self, limit: int, on_full: Callable[[], None]) -> None:
+        self.limit = limit
+        self.pools: list[Pool] = []  # of this room
+        self._on_full = on_full
+        self._told = False  # that it is full; until half of it is free
+
+    def found(self) -> bool:
+        """Say whether one more may be opened; those that are idle go first."""
+        active = sum(pool.active for pool in self.pools)
+        if active + sum(len(pool.idle) for pool in self.pools) < self.limit:
+            self._told &= active > self.limit // 2
+            return True
+        for pool in self.pools:
+            pool.drop_idle()
+        if active >= self.limit and not self._told:
+            self._told = True
+            self._on_full()
+        return active < self.limit
+
+
 class Pool:
     """At most `limit` connections to one upstream."""
 
     def __init__(
-        self, name: str, dial: Dial, *, limit: int, patience: float, loop: asyncio.AbstractEventLoop
+        self,
+        name: str,
+        dial: Dial,
+        *,
+        limit: int,
+        room: Room,
+        patience: float,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.name = name
-        self.limit = limit
+        self.limit = min(limit, room.limit)
         self.active = 0  # connections with an exchange, and those being opened
         self.idle: list[UpstreamConnection] = []
         # In the order they came; a dict, since one that gives up leaves from the middle.
         self.waiters: OrderedDict[asyncio.Future[UpstreamConnection | None], None] = OrderedDict()
         self._dial = dial
+        self._room = room
+        room.pools.append(self)
         self._patience = patience  # seconds in the queue
         self._loop = loop
         self._reaper: asyncio.TimerHandle | None = None
@@ -81,12 +119,12 @@ class Pool:
         """Return a connection that is now the caller's; `fresh` refuses a used one.
 
         Raises:
-            Overloaded: no connection came free in time.
+            Overloaded: no connection came free in time, or there is no room for one more.
             UpstreamUnavailable: a new connection could not be opened.
         """
         if fresh:
             # The one that proved stale was the most recently used: the others are older.
-            self._drop_idle()
+            self.drop_idle()
         choice = choose(
             idle=len(self.idle), active=self.active, waiting=len(self.waiters), limit=self.limit
         )
@@ -101,8 +139,10 @@ class Pool:
                 if connection.alive and not fresh:
                     return connection
                 connection.abort()
-        else:
+        elif self._room.found():
             self.active += 1
+        else:
+            raise Overloaded(f"upstream {self.name}: there is no room for another connection")
         # From here on a slot is ours, whatever becomes of the attempt.
         try:
             return await self._dial(self._lost)
@@ -123,9 +163,15 @@ class Pool:
     def close(self) -> None:
         """Drop what is idle now and what comes back later."""
         self._closed = True
-        self._drop_idle()
+        self.drop_idle()
         if self._reaper is not None:
             self._reaper.cancel()
+
+    def drop_idle(self) -> None:
+        """Drop what is idle now."""
+        idle, self.idle = self.idle, []
+        for connection in idle:
+            connection.abort()
 
     # Inside.
 
@@ -133,7 +179,8 @@ class Pool:
         """Return a connection given back by another exchange, or None: its slot only."""
         waiter: asyncio.Future[UpstreamConnection | None] = self._loop.create_future()
         self.waiters[waiter] = None
-        timer = self._loop.call_later(self._patience, self._give_up, waiter)
+        due = self._loop.time() + self._patience
+        alarm = Alarm(self._loop, partial(self._give_up, waiter), due)
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -142,10 +189,12 @@ class Pool:
                 self._free(waiter.result())
             raise
         finally:
-            timer.cancel()
+            alarm.cancel()
             self.waiters.pop(waiter, None)
 
-    def _give_up(self, waiter: "asyncio.Future[UpstreamConnection | None]") -> None:
+    def _give_up(
+        self, waiter: "asyncio.Future[UpstreamConnection | None]", now: float
+    ) -> None:
         if not waiter.done():
             waiter.set_exception(self._overloaded())
 
@@ -176,11 +225,6 @@ class Pool:
     def _lost(self, connection: UpstreamConnection) -> None:
         if connection in self.idle:
             self.idle.remove(connection)
-
-    def _drop_idle(self) -> None:
-        idle, self.idle = self.idle, []
-        for connection in idle:
-            connection.abort()
 
     def _reap(self) -> None:
         """Drop what has been idle for too long; look again when the next one will have."""

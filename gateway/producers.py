@@ -27,7 +27,7 @@ class Last(NamedTuple):
 
 
 class Producers:
-    """The producers of one channel.  `now` is wall time."""
+    """The producers of one channel.  `now` is of a clock that is never set."""
 
     __slots__ = ("_last",)
 

@@ -22,7 +22,7 @@ from gateway.dialects.known import UPSTREAMS
 from gateway.guard import RequestHead, ResponseHead
 from gateway.keyring import Key, Keyring
 from gateway.metrics import Metrics
-from gateway.pool import Pool
+from gateway.pool import Pool, Room
 from gateway.reply import field
 from gateway.resolver import Resolver
 from gateway.retry import Budget
@@ -58,6 +58,7 @@ class Provider:
         *,
         resolver: Resolver,
         metrics: Metrics,
+        room: Room,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         url = config.base_url
@@ -70,7 +71,7 @@ class Provider:
         # into 256 KB, of which 4 KB stay for as long as it is kept.
         self.tight = url.scheme == "http"
         self.young = _young(config.timeouts, loop)
-        self.pool = _pool(config, resolver, loop, self.metrics.connect.observe)
+        self.pool = _pool(config, resolver, room, loop, self.metrics.connect.observe)
         self.breaker = Breaker()
         self.budget = Budget()
         secrets = [key.reveal().encode() for key in config.keys]
@@ -146,6 +147,7 @@ def _young(limits: Timeouts, loop: asyncio.AbstractEventLoop) -> Delay:
 def _pool(
     config: Upstream,
     resolver: Resolver,
+    room: Room,
     loop: asyncio.AbstractEventLoop,
     on_connected: Callable[[float], None],
 ) -> Pool:
@@ -162,7 +164,12 @@ def _pool(
         on_connected=on_connected,
     )
     return Pool(
-        config.name, dialer, limit=config.max_connections, patience=limits.connect, loop=loop
+        config.name,
+        dialer,
+        limit=config.max_connections,
+        room=room,
+        patience=limits.connect,
+        loop=loop,
     )
 
 

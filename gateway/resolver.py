@@ -1,14 +1,18 @@
 """Names to addresses, off the request path.
 
-uvloop resolves in a small thread pool: one slow name server would hold up every
-upstream.  So a name is looked up once at start; later requests use what is known,
-however old, while a fresh look-up runs behind them.  An answer that fails to come
-never takes a known one away.
+A name is looked up once at start; later requests use what is known, however old, while
+a fresh look-up runs behind them.  An answer that fails to come never takes a known one away.
+
+Each look-up has a thread of its own, one for a name at a time.  uvloop resolves in a small
+pool: some names whose server is silent would hold up all others there, and the end of the
+process by half a minute.
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
+import threading
 import time
 from collections.abc import Awaitable, Callable
 
@@ -18,6 +22,8 @@ from gateway.upstream_errors import UpstreamUnavailable
 # Seconds an answer is used before it is looked up again behind the requests: providers
 # move their load balancers about once a minute.
 FRESH = 30.0
+# Seconds for which an answer is not doubted: many requests fail in the moment in which one does.
+CERTAIN = 1.0
 # Seconds a request waits for a name that was never resolved (faults row 4).
 PATIENCE = 2.0
 
@@ -28,8 +34,36 @@ Lookup = Callable[[str], Awaitable[Addresses]]
 async def system_lookup(host: str) -> Addresses:
     """Ask the system for the addresses of `host`, in the order it prefers."""
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return tuple(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+    answer: asyncio.Future[Addresses] = loop.create_future()
+    # A daemon, since nothing can call a look-up back.
+    thread = threading.Thread(target=_ask, args=(host, loop, answer), name="names", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
+    return await answer
+
+
+def _ask(
+    host: str, loop: asyncio.AbstractEventLoop, answer: "asyncio.Future[Addresses]"
+) -> None:
+    found: Addresses | Exception
+    try:
+        infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        found = tuple(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in infos))
+    except Exception as error:
+        found = error
+    with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+        loop.call_soon_threadsafe(_tell, answer, found)
+
+
+def _tell(answer: "asyncio.Future[Addresses]", found: Addresses | Exception) -> None:
+    if answer.done():  # cancelled
+        return
+    if isinstance(found, Exception):
+        answer.set_exception(found)
+    else:
+        answer.set_result(found)
 
 
 def is_literal(host: str) -> bool:
@@ -69,6 +103,12 @@ class Resolver:
         if known is None:
             raise UpstreamUnavailable(f"cannot resolve {host}", kind="dns")
         return known[1]
+
+    def doubt(self, host: str) -> None:
+        """Look `host` up again: nobody answers where it was, so it may have moved."""
+        known = self._known.get(host)
+        if known is not None and self._clock() - known[0] >= CERTAIN:
+            self._refresh(host)
 
     def close(self) -> None:
         """Stop every look-up that runs."""

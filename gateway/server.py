@@ -10,13 +10,12 @@ import asyncio
 import gc
 import itertools
 import os
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 
 import uvloop
 
-from gateway import __version__
+from gateway import __version__, signals
 from gateway.addresses import Tcp
 from gateway.admin import Admin
 from gateway.desk import Desk
@@ -29,6 +28,7 @@ from gateway.hub import Hub
 from gateway.listener import Listener
 from gateway.logs import Log, RequestRecord, bridged
 from gateway.metrics import Metrics
+from gateway.pool import Room
 from gateway.provider import Provider
 from gateway.pulse import Pulse
 from gateway.resolver import Resolver
@@ -41,6 +41,7 @@ from gateway.sockets import (
     connection_limit,
     open_listener,
     refuse_others,
+    upstream_limit,
 )
 from gateway.systemd import Notifier, inherited_sockets, watchdog_interval
 from gateway.upstream_errors import UpstreamUnavailable
@@ -78,6 +79,9 @@ class Server:
         self._resolver = Resolver()
         models = [model.name for model in config.models.values()]
         self._metrics = Metrics(models, config.upstreams)
+        self._limit = connection_limit()
+        self._spare = min(OVERLOAD_ANSWERS, self._limit // SPARE_SHARE)
+        self._room = Room(upstream_limit(self._limit + self._spare), self._full)
         self.providers = self._all_providers()
         self.desk = self._desk()
         self._api = Api(config, self.providers, self.desk)
@@ -87,9 +91,8 @@ class Server:
         self._watch()
 
     def heed_signals(self) -> None:
-        """Leave on SIGTERM and SIGINT; to be called before READY is said."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self.leave)
+        """Leave on SIGTERM and SIGINT, and when the terminal is gone; before READY is said."""
+        signals.heed(self._loop, self.leave, self._hang_up)
 
     async def start(self) -> None:
         """Open everything and say READY.
@@ -106,6 +109,7 @@ class Server:
             await self.public.open(sockets)
         await self.admin.open(open_listener(server.admin, self._inherited))
         await asyncio.gather(*(self._resolve(p) for p in self.providers.values()))
+        self._warn_of_limits()
         self._pulse.start()
         for check in self._health:
             check.start()
@@ -122,6 +126,14 @@ class Server:
     def leave(self) -> None:
         """Begin to drain; called again, do not wait for anything."""
         (self._hurry if self._leaving.is_set() else self._leaving).set()
+
+    def _hang_up(self, terminal: bool) -> None:
+        """Begin to drain, if that says that our terminal is gone; it may say so twice."""
+        if not terminal:
+            # Who says that to a service wants the file read again, and no stream cut.
+            self._log.warning("SIGHUP reads nothing anew: restart to change the configuration")
+        elif not self._leaving.is_set():
+            self.leave()
 
     # Leaving.
 
@@ -179,7 +191,11 @@ class Server:
     def _all_providers(self) -> dict[str, Provider]:
         return {
             name: Provider(
-                upstream, resolver=self._resolver, metrics=self._metrics, loop=self._loop
+                upstream,
+                resolver=self._resolver,
+                metrics=self._metrics,
+                room=self._room,
+                loop=self._loop,
             )
             for name, upstream in self._config.upstreams.items()
         }
@@ -197,9 +213,7 @@ class Server:
         ]
 
     def _public_listener(self) -> Listener:
-        limit = connection_limit()
-        spare = min(OVERLOAD_ANSWERS, limit // SPARE_SHARE)
-        return self._listener("public", self._host(self._api.route, limit, spare))
+        return self._listener("public", self._host(self._api.route, self._limit, self._spare))
 
     def _admin_listener(self) -> Listener:
         address = self._config.server.admin
@@ -237,6 +251,22 @@ class Server:
         except UpstreamUnavailable as error:
             self._log.warning(error.message, upstream=provider.name)
 
+    def _warn_of_limits(self) -> None:
+        for name, provider in self.providers.items():
+            if provider.pool.limit < self._config.upstreams[name].max_connections:
+                self._log.warning(
+                    "max_connections is more than open files allow (LimitNOFILE=, ulimit -n)",
+                    upstream=name,
+                    limit=provider.pool.limit,
+                )
+
+    def _full(self) -> None:
+        """Say, once, that requests are refused for want of file descriptors."""
+        self._log.error(
+            "no room for more connections to upstreams: more open files are needed (LimitNOFILE=)",
+            limit=self._room.limit,
+        )
+
     def _refused(
         self, error: GatewayError, head: RequestHead, request_id: str, client: str
     ) -> None:
@@ -268,6 +298,7 @@ def serve(config: Config, *, log_format: str) -> int:
         with bridged(log):
             uvloop.run(_serve(config, log))
     finally:
+        signals.ignore()
         log.close()
     return 0
 

@@ -6,6 +6,7 @@ import os
 import resource
 import socket
 import stat
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -76,6 +77,14 @@ def connection_limit() -> int:
     # Each has one to its upstream, and needs its share of the spare ones.
     room = soft - RESERVED_FDS - ADMIN_CONNECTIONS
     return max(1, min(MAX_CONNECTIONS, room * SPARE_SHARE // (2 * SPARE_SHARE + 1)))
+
+
+def upstream_limit(clients: int) -> int:
+    """Return how many connections to upstreams fit beside so many of clients and spare ones."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return sys.maxsize
+    return max(1, soft - RESERVED_FDS - ADMIN_CONNECTIONS - clients)
 
 
 def shown(sock: socket.socket) -> str:

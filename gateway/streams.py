@@ -109,7 +109,7 @@ class Streams:
         else:
             channel, status, more = _written(visit.log(id)), 200, b""
             channel.confirm(terms, subject)
-            channel.touch(self._desk.wall())
+            channel.touch(self._desk.clock())
         fields = CORP + _lifetime(channel.terms) + channel.receipt(status).fields + more
         visit.reply.send(status, b"", fields=fields)
 
@@ -136,7 +136,7 @@ class Streams:
     def publish(self, live: Live, post: Post) -> Receipt:
         """Append to a channel and wake its readers; `Channel.publish` says what it raises."""
         channel = _written(live)
-        receipt = channel.publish(post, self._desk.wall())
+        receipt = channel.publish(post, self._desk.clock())
         if channel.closed:
             for reader in tuple(live.readers):  # also those that have all: to see the end
                 reader.wake()
@@ -178,7 +178,7 @@ class Streams:
     def _show(self, visit: Visit, *, as_events: bool) -> None:
         wish = read_wish(visit.request.head.query)
         live = _find(visit)
-        live.log.touch(self._desk.wall())
+        live.log.touch(self._desk.clock())
         if wish.live == "websocket":
             self._upgrade(visit, live, wish)
         elif wish.live:
@@ -263,7 +263,7 @@ class Streams:
         if maker and hub.made_by(maker) >= MAX_OF_ONE:
             raise Overloaded(f"one subject has at most {MAX_OF_ONE} channels", retry_after=60)
         channel = Channel(
-            id, hub.epoch(), terms, now=self._desk.wall(), body=visit.request.body,
+            id, hub.epoch(), terms, now=self._desk.clock(), body=visit.request.body,
             subject=subject, maker=maker,
         )  # fmt: skip
         hub.add(Live(channel, hub))
@@ -273,7 +273,7 @@ class Streams:
         hub, keep = self._desk.hub, settings.retain
         retention = Retention(keep.entries, keep.bytes, keep.age)
         channel = Channel(
-            settings.name, hub.epoch(), Terms(media=JSON), now=self._desk.wall(),
+            settings.name, hub.epoch(), Terms(media=JSON), now=self._desk.clock(),
             retention=retention, welcome=settings.welcome,
         )  # fmt: skip
         live = hub.add(Live(channel, hub))

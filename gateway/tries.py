@@ -112,11 +112,13 @@ class Try(Exchange, kw_only=True):
             self._desk.metrics.retried("stale")
 
     def last_word(self, error: GatewayError) -> GatewayError:
-        """Return what the client is told of its failure: our keys are not its business."""
+        """Return what the client is told of its failure: our keys are not its business.
+
+        Nor that we have none: its own was not passed on, and a 401 would speak of that.
+        """
         if not isinstance(error, UpstreamAnswer | UpstreamRefused):
             return error
-        ours = self._key is not None and self._key.value and ground(error) is Ground.KEY
-        return self._keys_out() if ours else error
+        return self._keys_out() if self._key and ground(error) is Ground.KEY else error
 
     # Inside.
 
@@ -134,10 +136,10 @@ class Try(Exchange, kw_only=True):
 
     def _keys_out(self) -> UpstreamKeysOut:
         keys = self.provider.keys
-        return UpstreamKeysOut(
-            f"upstream {self.provider.name}: the provider refuses our key "
-            f"({keys.out} of {len(keys)} are out)"
-        )
+        why = "the provider wants a key, and none is configured"
+        if not keys.none:
+            why = f"the provider refuses our key ({keys.out} of {len(keys)} are out)"
+        return UpstreamKeysOut(f"upstream {self.provider.name}: {why}")
 
     def _note_key(self, key: Key, error: UpstreamAnswer | UpstreamRefused, now: float) -> None:
         provider = self.provider

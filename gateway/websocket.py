@@ -27,7 +27,7 @@ from wsproto.frame_protocol import CloseReason
 
 from gateway._sseparse import FRAMES, Outlet, text_frame
 from gateway.alarm import Alarm
-from gateway.flow import STALL_LOOK, STALL_TIMEOUT, Valve
+from gateway.flow import STALL_LOOK, STALL_TIMEOUT, Valve, unsent
 from gateway.reply import Successor
 
 
@@ -335,8 +335,8 @@ class WebSocket(asyncio.Protocol):
         if now >= self._deadline:
             self.abort()
             return None
-        if waiting := self._transport.get_write_buffer_size():
-            return min(self._ring_unsent(now, waiting), self._deadline)
+        if self._transport.get_write_buffer_size():
+            return min(self._ring_unsent(now, unsent(self._transport)), self._deadline)
         return self._ring_silent(now) if self._phase is Phase.OPEN else self._deadline
 
     def _ring_unsent(self, now: float, waiting: int) -> float:
@@ -361,6 +361,8 @@ class WebSocket(asyncio.Protocol):
             return None
         if now < self._heard + PING_AFTER:
             return self._heard + PING_AFTER
+        if waiting := unsent(self._transport):  # a ping would have to wait behind it
+            return self._ring_unsent(now, waiting)
         self._pinged = now
         self._emit(self._judge.send(Ping()))
         return now + PONG_TIMEOUT

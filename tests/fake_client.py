@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable
+from typing import Any
 
 from gateway.client_errors import RouteNotFound
 from gateway.errors import GatewayError, Overloaded
@@ -37,8 +38,8 @@ class ClientTransport(FakeTransport):
     def set_write_buffer_limits(self, *, high: int, low: int) -> None:
         self._limits = (high, low)
 
-    def get_extra_info(self, name: str) -> object:
-        return {"peername": self._peer, "socket": None}[name]
+    def get_extra_info(self, name: str) -> Any:
+        return {"peername": self._peer, "socket": self.socket}[name]
 
     def set_protocol(self, protocol: asyncio.Protocol) -> None:
         self.protocol = protocol

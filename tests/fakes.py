@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -17,6 +18,7 @@ class FakeTransport:
     def __init__(self) -> None:
         self.written = b""
         self.unsent = 0  # bytes a test lets the peer not take
+        self.socket: socket.socket | None = None  # a real one, where that is asked about
         self.reading = True
         self.aborted = False
         self.closed = False  # gracefully
@@ -27,6 +29,9 @@ class FakeTransport:
 
     def get_write_buffer_size(self) -> int:
         return self.unsent
+
+    def get_extra_info(self, name: str) -> Any:
+        return {"socket": self.socket}[name]
 
     def pause_reading(self) -> None:
         self.reading = False

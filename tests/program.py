@@ -35,16 +35,18 @@ def run(*arguments: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedPr
 class Program:
     """`with Program("serve", …) as program`: a process; what is left of it is killed."""
 
-    def __init__(self, *arguments: str, **env: str) -> None:
+    def __init__(self, *arguments: str, shell: str = 'exec "$@"', **env: str) -> None:
+        """Run a command as `shell` says, which has its words as arguments, without a terminal."""
         self.lines: list[str] = []  # of its standard output, read so far
         self._process = subprocess.Popen(
-            [*COMMAND, *arguments],
+            ["sh", "-c", shell, "sh", *COMMAND, *arguments],
             cwd=ROOT,
             env=environment(env),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
             text=True,
+            start_new_session=True,
         )
 
     def __enter__(self) -> "Program":

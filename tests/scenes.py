@@ -9,7 +9,7 @@ from gateway.desk import Desk
 from gateway.exchange import Awaited
 from gateway.hub import Hub
 from gateway.metrics import Metrics
-from gateway.pool import Pool
+from gateway.pool import Pool, Room
 from gateway.settings import Timeouts
 from gateway.upstream import UpstreamConnection
 from tests.fakes import FakeLoop, FakeProducer, FakeProvider, until
@@ -51,10 +51,13 @@ class LogScene:
 class PoolScene:
     """A pool of connections to nowhere; `str` says how it stands."""
 
-    def __init__(self, limit: int = 2) -> None:
+    def __init__(self, limit: int = 2, room: Room | None = None) -> None:
         self.loop = FakeLoop()
         self.dial = FakeProvider(self.loop)
-        self.pool = Pool("p", self.dial, limit=limit, patience=PATIENCE, loop=self.loop)
+        room = room or Room(1000, lambda: None)
+        self.pool = Pool(
+            "p", self.dial, limit=limit, room=room, patience=PATIENCE, loop=self.loop
+        )
 
     def ask(self, *, fresh: bool = False) -> "asyncio.Task[UpstreamConnection]":
         return asyncio.ensure_future(self.pool.acquire(fresh=fresh))

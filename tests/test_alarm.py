@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.alarm import Alarm
+from gateway.alarm import LATE, MOMENT, Alarm
 from tests.fakes import FakeLoop
 
 
@@ -116,3 +116,49 @@ def test_what_a_ring_asks_for_itself_counts_instead_of_what_it_returns():
 
     assert owner.rings == [10, 15]
     assert len(loop.timers) == 1
+
+
+def test_a_process_that_stood_still_first_reads_what_came_meanwhile():
+    loop, owner = loop_and_owner(10, 100)
+
+    loop.now = 10 + LATE
+    loop.wind(0)
+    assert owner.rings == []
+    loop.wind(MOMENT)
+
+    assert owner.rings == [10 + LATE + MOMENT]
+    assert loop.timers == [100]
+
+
+def test_a_loop_that_is_always_late_rings_all_the_same():
+    loop, owner = loop_and_owner(10, 20)
+
+    loop.now = 30
+    loop.wind(0)
+    loop.now = 60
+    loop.wind(0)
+
+    assert owner.rings == [60]
+
+
+def test_what_is_cancelled_meanwhile_does_not_ring():
+    loop, owner = loop_and_owner(10)
+
+    loop.now = 30
+    loop.wind(0)
+    owner.alarm.cancel()
+    loop.wind(1)
+
+    assert owner.rings == []
+    assert loop.timers == []
+
+
+def test_it_can_be_asked_to_ring_sooner_meanwhile():
+    loop, owner = loop_and_owner(10)
+
+    loop.now = 30
+    loop.wind(0)
+    owner.alarm.sooner(40)
+    loop.wind(100)
+
+    assert owner.rings == [30 + MOMENT]

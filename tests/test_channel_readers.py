@@ -135,19 +135,19 @@ def test_each_sees_all_that_is_for_it_in_what_is_kept(entries, cuts, kept):
 
 
 def test_without_terms_it_lives_on():
-    assert not channel().expired(1e12)
+    assert not channel().expired(1e12, 1e12)
 
 
 def test_a_time_to_live_begins_anew_with_each_read_and_write():
     log = channel(ttl=10, now=100.0)
 
-    assert not log.expired(109.9)
-    assert log.expired(110.0)
+    assert not log.expired(109.9, 0.0)
+    assert log.expired(110.0, 0.0)
     log.touch(105.0)
-    assert not log.expired(114.9)
+    assert not log.expired(114.9, 0.0)
     log.publish(Post(b"1"), 112.0)
-    assert not log.expired(121.9)
-    assert log.expired(122.0)
+    assert not log.expired(121.9, 0.0)
+    assert log.expired(122.0, 0.0)
 
 
 # Writes that append nothing.
@@ -163,7 +163,7 @@ def test_a_write_that_appends_nothing_counts(post):
     log.publish(Post(b"1", claim=claimed(0)), 0.0)
     log.publish(post, 9.0)
 
-    assert not log.expired(18.9)
+    assert not log.expired(18.9, 0.0)
 
 
 def test_a_refused_write_does_not_count():
@@ -171,15 +171,15 @@ def test_a_refused_write_does_not_count():
     with pytest.raises(ClientError):
         log.publish(Post(b"no json"), 9.0)
 
-    assert log.expired(10.0)
+    assert log.expired(10.0, 0.0)
 
 
 def test_a_date_stays_whatever_happens():
     log = channel(expires=50.0)
     log.publish(Post(b"1"), 49.0)
 
-    assert not log.expired(49.9)
-    assert log.expired(50.0)
+    assert not log.expired(1e12, 49.9)
+    assert log.expired(0.0, 50.0)
 
 
 # How much.

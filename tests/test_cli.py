@@ -107,9 +107,62 @@ def test_a_command_that_nobody_reads_ends_without_a_word(arguments, to_error, bu
     assert not done.stderr
 
 
-def test_a_command_without_an_output_is_done():
-    done = subprocess.run(["sh", "-c", '"$@" >&- 2>&-', "sh", *COMMAND, "version"], cwd=ROOT)
-    assert done.returncode == 0
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize(("arguments", "to_error"), PRINTS.values(), ids=PRINTS.keys())
+def test_a_command_whose_output_has_no_room_says_so_and_fails(
+    arguments, to_error, buffered, config
+):
+    told = [argument.format(file=config()) for argument in arguments]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*COMMAND, *told],
+            cwd=ROOT,
+            env=environment({} if buffered else {"PYTHONUNBUFFERED": "1"}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if to_error else full,
+            stderr=full if to_error else subprocess.PIPE,
+            timeout=PATIENCE,
+        )
+
+    assert done.returncode == 1
+    assert not done.stdout
+    said = b"headgate: cannot write: No space left on device\n"
+    assert done.stderr == (None if to_error else said)
+
+
+def redirected(redirections: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a shell does that was told `redirections`."""
+    return subprocess.run(
+        ["sh", "-c", f'exec "$@" {redirections}', "sh", *COMMAND, *arguments],
+        cwd=ROOT,
+        env=environment({}),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+
+
+@pytest.mark.parametrize("arguments", [("version",), ("mock",), ("demo",), ("check", "{file}")])
+def test_a_command_without_an_output_says_so_and_fails(arguments, config):
+    done = redirected(">&-", *(argument.format(file=config()) for argument in arguments))
+    assert done.returncode == 1
+    assert done.stderr.startswith("headgate: standard output is closed")
+    assert done.stderr.count("\n") == 1
+    assert redirected(">&- 2>&-", "version").returncode == 1
+
+
+def test_what_is_for_standard_error_goes_nowhere_else_when_that_is_closed():
+    done = redirected("2>&-", "serve", "--config", "/nonexistent/headgate.toml")
+    assert (done.returncode, done.stdout) == (EX_CONFIG, "")
+
+
+def test_no_socket_takes_the_place_of_a_closed_input(config):
+    """libuv ends a process that closes such a one."""
+    serve = ["serve", "--config", config()]
+    with Program(*serve, shell='exec "$@" <&-') as program:
+        served(program)
+        program.signal(signal.SIGTERM)
+        assert program.end() == (0, "")
 
 
 def test_a_good_file_is_called_good(config):
@@ -281,11 +334,101 @@ def test_a_second_signal_ends_a_live_stream_with_an_error_and_the_status_is_0(co
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("command", ["serve", "demo"])
+def test_a_signal_that_comes_after_the_end_changes_nothing_of_its_status(config, command, number):
+    arguments = ("--config", config()) if command == "serve" else ()
+    with Program(command, *arguments) as program:
+        program.read_until("started")
+        program.signal(number)
+        program.read_until("stopped")
+        program.signal(number)
+        assert program.end() == (0, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_idle_server_ends_at_once(config, number):
     with Program("serve", "--config", config()) as program:
         served(program)
         program.signal(number)
         assert program.end() == (0, "")
+
+
+STREAM = orjson.dumps({"model": "m", "stream": True, "mock": {"tokens": 40, "interval": 10}})
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_terminal_that_hangs_up_lets_a_live_stream_finish(config, times):
+    """It may say so twice: once itself, once by its shell."""
+    mine, theirs = os.openpty()
+    terminal = f'exec "$@" <{os.ttyname(theirs)}'  # the first of a session to open it has it
+    with (
+        Program("mock", "--listen", "127.0.0.1:0") as mock,
+        Program("serve", "--config", config(listening(mock)), shell=terminal) as program,
+    ):
+        port = served(program)["public"]
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as client:
+            client.request("POST", "/v1/chat/completions", STREAM)
+            answer = client.getresponse()
+            answer.readline()
+            for fd in (theirs, mine):
+                os.close(fd)
+            program.read_until('"draining"')
+            for _ in range(times - 1):
+                program.signal(signal.SIGHUP)
+            rest = answer.read()
+        status, err = program.end()
+
+    assert rest.endswith(b"data: [DONE]\n\n")
+    assert (status, err) == (0, "")
+
+
+def test_a_service_goes_on_when_it_is_told_to_read_its_file_again(config):
+    with Program("serve", "--config", config()) as program:
+        port = served(program)["public"]
+        program.signal(signal.SIGHUP)
+        said = program.read_until("SIGHUP reads nothing anew")
+        socket.create_connection(("127.0.0.1", port)).close()
+        program.signal(signal.SIGTERM)
+        assert program.end() == (0, "")
+    assert orjson.loads(said.splitlines()[-1])["level"] == "warning"
+
+
+def test_nohup_is_heeded(config):
+    with Program("serve", "--config", config(), shell='trap "" HUP; exec "$@"') as program:
+        served(program)
+        program.signal(signal.SIGHUP)
+        program.signal(signal.SIGTERM)
+        assert program.end() == (0, "")
+    assert "SIGHUP" not in "".join(program.lines)
+
+
+def test_who_begins_more_than_there_are_descriptors_for_shuts_nobody_out(config):
+    """One client may have many generations under way, with a connection to the provider each."""
+    few = 'ulimit -n 150; exec "$@"'
+    silent = orjson.dumps({"model": "m", "stream": True, "mock": {"fault": "stall-first"}})
+    quick = ('keys = ["${', 'timeouts = { connect = "50ms" }\nkeys = ["${')
+    with (
+        Program("mock", "--listen", "127.0.0.1:0") as mock,
+        Program("serve", "--config", config(listening(mock), quick=quick), shell=few) as program,
+    ):
+        port = served(program)["public"]
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as client:
+            for _ in range(150):
+                client.request("POST", "/v1/chat/completions", silent, {"prefer": "respond-async"})
+                client.getresponse().read()
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as another:
+            another.request("POST", "/v1/chat/completions", STREAM)
+            answer = another.getresponse()
+            said = answer.read()
+        program.signal(signal.SIGTERM)
+        status, err = program.end()
+
+    lines = "".join(program.lines)
+    assert (answer.status, orjson.loads(said)["error"]["code"]) == (503, "overloaded")
+    assert "max_connections is more than open files allow" in lines
+    assert "Too many open files" not in lines
+    assert "left alone" not in lines, "it is not the upstream's fault"
+    assert (status, err) == (0, "")
 
 
 def test_the_log_format_of_the_command_line_goes_before_that_of_the_file(config):

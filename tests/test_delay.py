@@ -1,5 +1,6 @@
 import pytest
 
+from gateway.alarm import LATE, MOMENT
 from gateway.delay import Delay
 from tests.fakes import FakeLoop
 
@@ -121,4 +122,32 @@ def test_a_defect_of_one_does_not_silence_the_others(loop):
     loop.wind(100)
 
     assert [len(sleeper.told) for sleeper in (ill, well, later)] == [1, 1, 1]
+    assert loop.timers == []
+
+
+def test_a_process_that_stood_still_first_reads_what_came_meanwhile(loop):
+    delay, answered, silent = Delay(loop, 10), Sleeper(), Sleeper()
+    delay.add(answered)
+    delay.add(silent)
+
+    loop.now += 10 + LATE
+    loop.wind(0)
+    assert silent.told == []
+    delay.discard(answered)
+    loop.wind(MOMENT)
+
+    assert answered.told == []
+    assert silent.told == [pytest.approx(10 + LATE + MOMENT)]
+    assert loop.timers == []
+
+
+def test_closing_meanwhile_forgets_all(loop):
+    delay, sleeper = Delay(loop, 10), Sleeper()
+    delay.add(sleeper)
+    loop.now += 60
+    loop.wind(0)
+    delay.close()
+    loop.wind(60)
+
+    assert sleeper.told == []
     assert loop.timers == []

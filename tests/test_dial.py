@@ -1,17 +1,19 @@
 """Dialer: one connection within one deadline, or one of four failures told in few words."""
 
 import asyncio
+import errno
 import gc
 import socket
 import ssl
 import time
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 import uvloop
 
 from gateway.dial import Dialer, tls_context
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, Overloaded
 from gateway.mock import MockProvider
 from gateway.resolver import Resolver
 from gateway.upstream_errors import UpstreamUnavailable
@@ -41,7 +43,7 @@ def resolver(*addresses):
 
 def dialer(
     port, *addresses, host=SECRET_HOST, tls=None, timeout=5.0, handshake=5.0, connected=LOST,
-    loop=None,
+    loop=None, names=None,
 ):
     return Dialer(
         "mock",
@@ -50,7 +52,7 @@ def dialer(
         tls=tls,
         timeout=timeout,
         tls_timeout=handshake,
-        resolver=resolver(*addresses),
+        resolver=names or resolver(*addresses),
         loop=loop or asyncio.get_running_loop(),
         on_connected=connected,
     )
@@ -209,6 +211,38 @@ async def test_when_all_addresses_fail_so_does_the_dial():
 
 async def test_a_refused_connection_is_a_failed_connect():
     assert await refusal(dialer(free_port(), "127.0.0.1")) == "connect"
+
+
+async def test_a_name_that_has_moved_is_found_again_at_once(monkeypatch):
+    monkeypatch.setattr("gateway.resolver.CERTAIN", 0.0)
+    places = iter(["127.0.0.99", "127.0.0.1"])
+
+    async def moved(host):
+        return (next(places),)
+
+    async with MockProvider() as mock:
+        dial = dialer(mock.port, names=Resolver(moved))
+        assert await refusal(dial) == "connect"
+        await settled()
+        connection = await dial(LOST)
+        connection.abort()
+        await closed(mock)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_system_without_a_socket_to_give_is_no_fault_of_the_upstream(scheme, monkeypatch):
+    class NoSockets(Network):
+        async def create_connection(self, protocol, host, port):
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    def no_socket(*args):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    loop, tls = NoSockets(), tls_context("u", None) if scheme == "https" else None
+    ours = SimpleNamespace(socket=no_socket, AF_INET=socket.AF_INET, AF_INET6=socket.AF_INET6)
+    monkeypatch.setattr("gateway.dial.socket", ours)
+    with pytest.raises(Overloaded, match="upstream mock: the system has no socket left"):
+        await dialer(1, "192.0.2.1", "192.0.2.2", tls=tls, loop=loop)(LOST)
 
 
 async def test_a_name_that_cannot_be_resolved_is_a_dns_failure():

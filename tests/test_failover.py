@@ -486,17 +486,32 @@ async def test_when_no_key_is_left_the_client_is_told_so_and_nothing_of_what_was
     assert "sk-" not in str(stand.log_lines)
 
 
-async def test_an_upstream_without_keys_says_itself_what_it_wants():
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_provider_that_wants_a_key_where_we_have_none_is_the_operators_affair(
+    status, stream
+):
+    """The client's own is for us, and not passed on: it may be as good as can be."""
     config = '[upstreams.open]\nbase_url = "{url}/v1"\n'
     config += '[models.open]\ntargets = [{{ upstream = "open" }}]'
+    body = b'{"error":{"message":"you sent no key","code":"invalid_api_key"}}'
     async with (
-        Scripted(refusal(401, body=b'{"error":{"message":"log in"}}')) as provider,
+        Scripted(refusal(status, body=body)) as provider,
         Stand(more=config.format(url=provider.url)) as stand,
     ):
-        answer = await asked(stand, "open")
+        keys = {"authorization": "Bearer sk-client", "x_api_key": "sk-client"}
+        first = await asked(stand, "open", stream=stream, **keys)
+        once = provider.requests
+        second = await asked(stand, "open", stream=stream, **keys)
 
-    assert answer.status == 401
-    assert answer.json["error"]["message"] == "log in"
+    for answer in (first, second):
+        assert (answer.status, answer.json["error"]["code"]) == (502, "upstream_keys_out")
+        assert "none is configured" in answer.json["error"]["message"]
+        assert answer.headers["headgate-error-source"] == "gateway"
+        assert answer.headers["x-should-retry"] == "false"
+    assert once == 1, "there is no other key to ask with"
+    assert provider.requests == 2, "but it may be about this one request"
+    assert b"sk-client" not in b"".join(provider.heads)
 
 
 # The breaker.

@@ -1,8 +1,11 @@
 """Valve: idempotent both ways, and harmless once the transport is gone."""
 
+import socket
+
 import pytest
 
-from gateway.flow import WRITE_HIGH, WRITE_LOW, Valve
+from gateway.flow import WRITE_HIGH, WRITE_LOW, Valve, unsent
+from tests.fakes import FakeTransport
 
 
 class StrictTransport:
@@ -63,3 +66,25 @@ def test_a_transport_is_told_what_it_needs_to_know(acts, calls, shut):
 
 def test_the_marks_of_a_write_buffer_do_not_meet():
     assert 0 < WRITE_LOW < WRITE_HIGH == 64 * 1024
+
+
+def test_unsent_is_what_we_hold_and_what_the_system_holds():
+    transport = FakeTransport()
+    transport.unsent = 5
+    assert unsent(transport) == 5
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        transport.socket = ours = socket.create_connection(server.getsockname())
+        with ours, server.accept()[0] as theirs:
+            ours.setblocking(False)
+            sent = 0
+            while True:
+                try:
+                    sent += ours.send(b"x" * 100_000)
+                except BlockingIOError:
+                    break
+            held = unsent(transport) - 5
+            assert 0 < held <= sent
+            theirs.recv(sent, socket.MSG_WAITALL)
+            assert unsent(transport) - 5 < held  # the last of it may not be acknowledged yet
+        assert unsent(transport) == 5, "nothing is held by a socket that is closed"

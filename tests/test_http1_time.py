@@ -1,5 +1,7 @@
 """HttpConnection and time: who is waited for, how long, and what a slow client gets."""
 
+import socket
+
 import pytest
 
 from gateway.flow import STALL_LOOK, STALL_TIMEOUT, WRITE_HIGH
@@ -72,6 +74,17 @@ def test_a_head_that_drips_in_has_ten_seconds_in_all(pace):
     assert began + HEAD_TIMEOUT <= site.loop.now <= began + HEAD_TIMEOUT + LINGER_TIMEOUT + pace
     assert site.refused == [(408, "")]
     assert site.paths == []
+
+
+def test_a_request_that_came_while_the_process_stood_still_came_in_time():
+    site, client = site_and_client()
+    client.send(get("/a")[:9])
+
+    site.loop.now += 60
+    site.loop.wind(0)  # alarms ring before sockets are read
+    client.send(get("/a")[9:])
+
+    assert client.answers == [200]
 
 
 def test_a_head_is_not_timed_by_the_one_before():
@@ -237,6 +250,36 @@ def test_a_reader_has_its_time_from_the_last_byte_it_took(age, after, amid):
 
     assert client.transport.aborted
     assert site.host.stalls == 1
+
+
+def test_a_reader_that_is_not_behind_is_not_cut_before_its_answer_is_over():
+    site, client = stalled_stream(WRITE_HIGH // 2)
+    for _ in range(100):
+        site.loop.wind(STALL_TIMEOUT)
+        site.reply.write(b": ping\n\n")
+    assert not client.transport.is_closing()
+
+    site.reply.end(b"")
+    site.loop.wind(IDLE_TIMEOUT + PATIENCE)
+    assert client.transport.aborted
+
+
+def test_what_the_system_still_sends_to_a_reader_is_taken():
+    """It takes more of ours only when much of what it holds is gone."""
+    site, client = stalled_stream()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        client.transport.socket = ours
+        for _ in range(10):
+            ours.send(BLOCK)
+        for _ in range(10):
+            site.loop.wind(STALL_TIMEOUT - 1)
+            theirs.recv(len(BLOCK))
+        site.loop.wind(STALL_TIMEOUT - STALL_LOOK)
+        assert not client.transport.is_closing()
+        site.loop.wind(2 * STALL_LOOK)
+
+    assert client.transport.aborted
 
 
 def test_a_reader_that_stops_again_is_cut_again():

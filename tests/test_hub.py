@@ -492,7 +492,7 @@ class Mortal(EventLog):
     def touch(self, now: float) -> None:
         self.touched = now
 
-    def expired(self, now: float) -> bool:
+    def expired(self, now: float, wall: float) -> bool:
         return now - self.touched >= 10
 
     def tidy(self, now: float) -> None:

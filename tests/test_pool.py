@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from gateway.errors import Overloaded
-from gateway.pool import IDLE_LIMIT, MAX_WAITERS, Choice, choose
+from gateway.pool import IDLE_LIMIT, MAX_WAITERS, Choice, Room, choose
 from gateway.upstream_errors import UpstreamUnavailable
 from tests.scenes import PATIENCE, PoolScene, settled
 
@@ -158,6 +158,19 @@ async def test_waiting_ends_after_a_time():
     assert str(scene) == "0 active, 1 idle, 0 waiting"
 
 
+async def test_who_was_served_while_the_process_stood_still_is_not_sent_away():
+    scene = PoolScene(limit=1)
+    first = await scene.pool.acquire()
+    task = scene.ask()
+    await settled()
+
+    scene.loop.now += 10 * PATIENCE
+    scene.loop.wind(0)  # alarms ring before sockets are read
+    scene.pool.release(first, reusable=True)
+
+    assert await task is first
+
+
 async def test_who_waited_too_long_in_the_same_moment_does_not_take_the_slot():
     scene = PoolScene(limit=1)
     connection = await scene.pool.acquire()
@@ -265,3 +278,42 @@ async def test_a_closed_pool_keeps_nothing():
     assert str(scene) == "0 active, 0 idle, 0 waiting"
     assert all(t.aborted for t in scene.dial.transports)
     assert scene.loop.timers == []
+
+
+async def test_pools_that_share_a_room_do_not_open_more_than_it_holds():
+    told = []
+    room = Room(4, lambda: told.append("full"))
+    one, other = (PoolScene(limit=9, room=room) for _ in range(2))
+    mine = [await one.pool.acquire() for _ in range(4)]
+    one.pool.release(mine.pop(0), reusable=True)
+
+    theirs = await other.pool.acquire()
+    assert one.dial.transports[0].aborted, "what is idle goes first"
+    for scene in (one, other):
+        with pytest.raises(Overloaded, match="no room for another connection"):
+            await scene.pool.acquire()
+    assert told == ["full"], "it is said once"
+
+    one.pool.release(mine.pop(), reusable=False)
+    mine.append(await one.pool.acquire())
+    with pytest.raises(Overloaded):
+        await other.pool.acquire()
+    assert told == ["full"]
+
+    for connection in mine:
+        one.pool.release(connection, reusable=False)
+    for _ in range(3):
+        await one.pool.acquire()
+    with pytest.raises(Overloaded):
+        await other.pool.acquire()
+    assert told == ["full"] * 2, "and again when it had become half empty"
+    assert theirs.alive
+
+
+async def test_a_pool_alone_in_its_room_lets_requests_wait_for_it():
+    scene = PoolScene(limit=9, room=Room(1, lambda: None))
+    first = await scene.pool.acquire()
+    task = scene.ask()
+    await settled()
+    scene.pool.release(first, reusable=True)
+    assert await task is first

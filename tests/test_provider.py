@@ -8,6 +8,7 @@ from gateway.guard import RequestHead, ResponseHead, read_request
 from gateway.keyring import Key
 from gateway.literals import Secret
 from gateway.metrics import Metrics
+from gateway.pool import Room
 from gateway.provider import MAX_RETRY_AFTER, QUEUE_WAIT, Provider, passed_back, retry_after
 from gateway.resolver import Resolver
 from gateway.settings import Upstream
@@ -25,7 +26,8 @@ def provider(
     url = Url(scheme, host, port, path)
     config = Upstream(name="p", base_url=url, dialect=dialect, keys=tuple(map(Secret, keys)))
     loop = FakeLoop()
-    return Provider(config, resolver=Resolver(), metrics=Metrics([], ["p"]), loop=loop)
+    room = Room(1000, lambda: None)
+    return Provider(config, resolver=Resolver(), metrics=Metrics([], ["p"]), room=room, loop=loop)
 
 
 def asked(*fields):

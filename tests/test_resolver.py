@@ -2,10 +2,12 @@
 
 import asyncio
 import socket
+import threading
 
 import pytest
+import uvloop
 
-from gateway.resolver import FRESH, Resolver, is_literal, system_lookup
+from gateway.resolver import CERTAIN, FRESH, Resolver, is_literal, system_lookup
 from gateway.upstream_errors import UpstreamUnavailable
 from tests.fakes import until
 from tests.scenes import settled
@@ -118,6 +120,31 @@ async def test_an_answer_is_not_looked_up_again_before_its_time(names):
     assert len(names.asked) == 1
 
 
+async def test_a_doubted_answer_is_used_until_there_is_another(names):
+    resolver = await known(names)
+    resolver.doubt("a.test")
+    assert len(names.asked) == 1, "it is new"
+
+    names.now += CERTAIN
+    for _ in range(3):
+        resolver.doubt("a.test")
+    await names.question(2)
+    assert await resolver.resolve("a.test") == ("192.0.2.1",)
+    names.answer("192.0.2.2")
+    await settled()
+
+    assert await resolver.resolve("a.test") == ("192.0.2.2",)
+    assert len(names.asked) == 2
+
+
+async def test_what_is_no_known_name_is_not_doubted(names):
+    resolver = Resolver(names, names.clock)
+    resolver.doubt("192.0.2.1")
+    resolver.doubt("b.test")
+    await settled()
+    assert names.asked == []
+
+
 @pytest.mark.parametrize("how", ["fails", "is empty"])
 async def test_a_known_answer_outlives_a_look_up_that_fails(names, how):
     resolver = await known(names)
@@ -209,3 +236,53 @@ async def test_the_system_knows_localhost_each_address_once():
 
     assert set(addresses) <= {"127.0.0.1", "::1"}
     assert len(addresses) == len(set(addresses)) > 0
+
+
+@pytest.fixture
+def silence(monkeypatch):
+    """A name server that says nothing of `*.slow.test` until the test is over."""
+    over, system = threading.Event(), socket.getaddrinfo
+
+    def look_up(host, *args, **options):
+        if host.endswith(".slow.test"):
+            over.wait()
+            raise socket.gaierror(socket.EAI_AGAIN, "again")
+        return system(host, *args, **options)
+
+    before = set(threading.enumerate())
+    monkeypatch.setattr("gateway.resolver.socket.getaddrinfo", look_up)
+    yield
+    over.set()
+    for thread in set(threading.enumerate()) - before:
+        thread.join()
+
+
+async def test_names_that_nobody_answers_for_hold_up_no_other(silence, monkeypatch):
+    monkeypatch.setattr("gateway.resolver.PATIENCE", 0.0)
+    resolver = Resolver()
+    for number in range(40):
+        with pytest.raises(UpstreamUnavailable):
+            await resolver.resolve(f"{number}.slow.test")
+
+    assert "127.0.0.1" in await system_lookup("localhost")
+    resolver.close()
+    await settled()
+
+
+def test_a_look_up_that_nobody_answers_does_not_hold_up_the_end(silence):
+    async def ask():
+        task = asyncio.ensure_future(system_lookup("a.slow.test"))
+        await settled()
+        task.cancel()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(ask())
+
+
+async def test_a_system_without_a_thread_to_give_is_a_look_up_that_fails(monkeypatch):
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(UpstreamUnavailable, match="cannot resolve"):
+        await Resolver().resolve("a.test")

@@ -18,6 +18,7 @@ from gateway.sockets import (
     open_listener,
     refuse_others,
     shown,
+    upstream_limit,
 )
 
 
@@ -194,6 +195,16 @@ def test_each_connection_is_counted_with_one_to_its_upstream(soft, hard, allowed
         each_with_its_own = 2 * limit + limit // SPARE_SHARE
         assert each_with_its_own + RESERVED_FDS + ADMIN_CONNECTIONS <= hard
     assert raised == ([(hard, hard)] if allowed else [])
+
+
+def test_connections_to_upstreams_leave_descriptors_for_the_clients(monkeypatch):
+    monkeypatch.setattr(sockets.resource, "getrlimit", lambda which: (1024, 1024))
+    rest = upstream_limit(421)
+    assert rest + 421 + RESERVED_FDS + ADMIN_CONNECTIONS == 1024
+    assert upstream_limit(5000) == 1
+    infinite = resource.RLIM_INFINITY
+    monkeypatch.setattr(sockets.resource, "getrlimit", lambda which: (infinite, infinite))
+    assert upstream_limit(421) > 1 << 32
 
 
 # Who may reach them.

@@ -83,6 +83,25 @@ def test_a_channel_goes_when_nobody_needs_it():
     assert scene.hub.find("a") is None
 
 
+DAY = 86400.0
+
+
+@pytest.mark.parametrize("step", [DAY, -DAY])
+def test_a_clock_that_is_set_takes_no_channel_and_no_entry_away(step):
+    scene = Scene()
+    scene.made(b"hi", stream_ttl="10")
+    scene.ask("POST /v1/stream/events", b"[1]", content_type=JSON)
+    for one in (scene.hub, scene.desk):
+        one.wall = lambda: scene.loop.now + step
+    scene.loop.wind(9)
+
+    assert scene.ask("HEAD /v1/stream/a").status == 200
+    assert scene.ask("GET /v1/stream/events").json == [1]
+    scene.loop.wind(52)
+    assert scene.ask("HEAD /v1/stream/a").status == 404
+    assert scene.ask("GET /v1/stream/events").json == []
+
+
 def test_a_channel_stays_while_somebody_reads():
     scene = Scene()
     scene.made(stream_ttl="10")

@@ -1,5 +1,7 @@
 """WebSocket and time: who is asked whether it is there, and who is cut."""
 
+import socket
+
 import pytest
 
 from gateway.flow import STALL_LOOK, STALL_TIMEOUT, WRITE_HIGH
@@ -74,6 +76,22 @@ def clogged() -> SocketClient:
     client.transport.taking = False
     client.socket.send(b"x" * (WRITE_HIGH + 1))
     return client
+
+
+def test_a_client_to_which_the_system_still_sends_is_not_cut_and_asked_only_when_all_is_there():
+    client = SocketClient.open()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        client.transport.socket = ours
+        for _ in range(10):
+            ours.send(b"x" * 10_000)
+        for _ in range(10):
+            client.site.loop.wind(STALL_TIMEOUT - 1)
+            assert client.heard == []
+            theirs.recv(10_000)
+        client.site.loop.wind(STALL_LOOK)
+
+    assert client.heard == [(PING, b"")]
 
 
 def test_a_client_that_takes_nothing_is_cut():
