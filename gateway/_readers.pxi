@@ -187,12 +187,31 @@ cdef class Outlet:
 
 
 cdef class Follower:
-    """A reader whose outlet a Tap finds without Python's look-up.
+    """What every view of a log begins with: made in one call, and its outlet found by a Tap.
 
     `outlet` is where batches may be written as they come; None: nowhere.
     """
 
-    cdef public Outlet outlet
+    cdef:
+        public Outlet outlet
+        public object subject       # who sees: entries of a channel may be for some only
+        public object _live
+        public object _desk
+        public object _left         # called once, when it sees no more; None: nobody asks
+        public long long _cursor    # of the last entry taken, while there is no outlet
+        public bint _attached
+
+    def __init__(self, live, desk, *, long long cursor=0, subject="", left=None):
+        self._live = live
+        self._desk = desk
+        self._cursor = cursor
+        self.subject = subject
+        self._left = left
+
+    @property
+    def cursor(self):
+        """Number of the last entry taken."""
+        return self._cursor if self.outlet is None else self.outlet.cursor
 
 
 cdef class Tap:

@@ -127,6 +127,22 @@ class Outlet:
 @disjoint_base
 class Follower:
     outlet: Outlet | None
+    subject: str
+    cursor: Final[int]
+    _live: Any
+    _desk: Any
+    _left: Callable[[], None] | None
+    _cursor: int
+    _attached: bool
+    def __init__(
+        self,
+        live: object,
+        desk: object,
+        *,
+        cursor: int = 0,
+        subject: str = "",
+        left: Callable[[], None] | None = None,
+    ) -> None: ...
 
 class _Reader(Protocol):
     @property

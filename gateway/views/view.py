@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import orjson
 
-from gateway._sseparse import RAW, Follower, Outlet
+from gateway._sseparse import RAW, Follower
 from gateway.alarm import Alarm
 from gateway.desk import STREAMS, Desk
 from gateway.eventlog import EventLog
@@ -35,6 +35,9 @@ SSE_FIELDS = (
     b"x-content-type-options: nosniff\r\n"
     b"cross-origin-resource-policy: same-origin\r\n"
 )
+HEAD = TYPE + SSE_FIELDS
+# A heartbeat.  No blank line: that would erase a client's last id (facts §2.7).
+COMMENT = b":\n"
 
 
 def block(id: str, event: bytes, data: bytes) -> bytes:
@@ -80,29 +83,10 @@ class View(Follower):
     transport: ClassVar[str]  # a label
     detaches = True  # its client may come back, so the log waits for it
 
-    __slots__ = ("_attached", "_cursor", "_desk", "_left", "_live", "subject")
+    __slots__ = ()
 
-    def __init__(
-        self,
-        live: Live,
-        desk: Desk,
-        *,
-        cursor: int = 0,
-        subject: str = "",
-        left: Callable[[], None] | None = None,
-    ) -> None:
-        self.outlet = None  # where batches go as they come, once it is open
-        self.subject = subject  # who sees: entries of a channel may be for some only
-        self._live = live
-        self._desk = desk
-        self._cursor = cursor  # of the last entry taken, while there is no outlet
-        self._left = left  # called once, when it sees no more
-        self._attached = False
-
-    @property
-    def cursor(self) -> int:
-        """Number of the last entry taken."""
-        return self._cursor if self.outlet is None else self.outlet.cursor
+    _live: Live
+    _desk: Desk
 
     def attach(self) -> None:
         """Begin to follow the log, with what is in it already."""
@@ -193,10 +177,11 @@ class StreamView(View):
     outlet.  With none, it is woken for each and frames it itself.
     """
 
+    style: ClassVar[int | None] = RAW
     # Seconds without a word after which the first heartbeat is due, and with it the head.
     first_silence: ClassVar[float] = HEARTBEAT
 
-    __slots__ = ("_alarm", "_beat", "_body", "_reply", "_style")
+    __slots__ = ("_alarm", "_beat", "_more", "_reply")
 
     def __init__(
         self,
@@ -207,14 +192,13 @@ class StreamView(View):
         cursor: int = 0,
         subject: str = "",
         left: Callable[[], None] | None = None,
-        style: int | None = RAW,
+        fields: Callable[[], bytes] = bytes,
     ) -> None:
         super().__init__(live, desk, cursor=cursor, subject=subject, left=left)
         self._reply = reply
-        self._style = style
-        self._body: Outlet | None = None  # of the answer, once it has begun
-        self._beat = desk.loop.time()  # when we last wrote of our own accord, or began
-        self._alarm: Alarm | None = None  # until it is no longer young
+        self._more = fields  # asked once, when the head is written
+        self._alarm: Alarm | None = None  # once it is no longer young
+        self._beat: float  # then: when we last wrote of our own accord, or began
         desk.young.add(self)
         reply.on_gone = self.leave
         reply.on_writable = self.wake
@@ -230,28 +214,34 @@ class StreamView(View):
     def retire(self) -> None:
         """End the answer; whoever reads on comes back, not all in the same moment."""
         if self._attached:
-            (self._body or self._start()).write(b"retry: %d\n\n" % random.randrange(*COMEBACK))
+            self._say(b"retry: %d\n\n" % random.randrange(*COMEBACK))
             self._reply.end(b"")
             self.leave()
 
     def ready(self) -> None:
         """Have an outlet from now on, if at all: the first entry is about to come."""
-        if self._body is None and self._style is not None and not self._reply.paused:
+        reply = self._reply
+        if not reply.status and self.style is not None and not reply.paused:
             self._start()
 
-    def _start(self) -> Outlet:
-        """Write the head of the answer, with the first piece."""
-        style, fields = self._style, self._fields()
+    def _start(self) -> None:
+        """Let the head of the answer go out, with the first piece."""
+        reply, style, fields = self._reply, self.style, self._fields()
         if style is None:
-            self._body = self._reply.start(200, fields)
+            reply.start(200, fields)
         else:
             epoch = self._live.log.epoch.encode()
-            self._body = self.outlet = self._reply.start(200, fields, style=style, epoch=epoch)
-            self.outlet.cursor = self._cursor
-        return self._body
+            outlet = self.outlet = reply.start(200, fields, style=style, epoch=epoch)
+            outlet.cursor = self._cursor
 
     def _fields(self) -> bytes:
-        raise NotImplementedError
+        return HEAD + self._more()
+
+    def _say(self, data: bytes) -> None:
+        """Write a piece, after the head."""
+        if not self._reply.status:
+            self._start()
+        self._reply.write(data)
 
     def _paused(self) -> bool:
         return self._reply.paused
@@ -262,18 +252,18 @@ class StreamView(View):
     def _take(self, portion: Portion) -> None:
         data = self._framed(portion)
         if data:
-            (self._body or self._start()).write(data)
+            self._say(data)
         self._advance(portion.end)
 
     def _framed(self, portion: Portion) -> bytes:
         if not portion.batches:
             return b""
-        assert self._style is not None
+        assert self.style is not None
         epoch = self._live.log.epoch.encode()
-        return b"".join([batch.framed(self._style, epoch) for batch in portion.batches])
+        return b"".join([batch.framed(self.style, epoch) for batch in portion.batches])
 
     def _finish(self, portion: Portion) -> None:
-        if self._body is None:
+        if not self._reply.status:
             if self._refused():
                 return
             self._start()
@@ -298,20 +288,21 @@ class StreamView(View):
         raise NotImplementedError
 
     def _heartbeat(self) -> bytes:
-        return b":\n"  # no blank line: that would erase a client's last id (facts §2.7)
+        return COMMENT
 
     def due(self, now: float) -> None:
         """Have an alarm from now on."""
+        self._beat = now - self._desk.young.seconds
         self._alarm = Alarm(self._desk.loop, self._ring, now)
 
     def _ring(self, now: float) -> float:
         """Write a heartbeat after a silence."""
         # Asked here and not noted for each event: the log's last entry is what we wrote last.
-        silence = self.first_silence if self._body is None else HEARTBEAT
+        silence = HEARTBEAT if self._reply.status else self.first_silence
         due = max(self._beat, self._live.last) + silence
         if now < due:
             return due
         if not self._reply.paused:
-            (self._body or self._start()).write(self._heartbeat())
+            self._say(self._heartbeat())
         self._beat = now
         return now + HEARTBEAT
