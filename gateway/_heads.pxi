@@ -363,6 +363,10 @@ cdef class Head:
         kept = [b"%b: %b\r\n" % field for field in self._fields if field[0] != name]
         self._fields = fields(b"%b%b: %b\r\n\r\n" % (b"".join(kept), name, value), 0)
 
+    cpdef Head alike(self, Fields fields):
+        """Return a head that says the same with these fields, whose decisive ones are alike."""
+        raise NotImplementedError
+
     def forget(self):
         """Let go of the fields: some KB, and credentials among them."""
         self._fields = NO_FIELDS
@@ -381,6 +385,7 @@ cdef class RequestHead(Head):
         public str query             # without its "?"
         public bint expect_continue  # the client waits for a 100 before it sends the body
         public bytes upgrade         # the protocol to switch to, lower case; asked for in due form
+        public bytes authority       # in the request line, which counts and not Host; b"": none
 
     def __init__(
         self, str method not None, str path not None, str query not None,
@@ -390,10 +395,9 @@ cdef class RequestHead(Head):
         self.method = method
         self.path = path
         self.query = query
-        self.upgrade = b""
+        self.upgrade = self.authority = b""
 
-    def alike(self, Fields fields not None):
-        """Return a head that says the same with these fields, whose decisive ones are alike."""
+    cpdef Head alike(self, Fields fields):
         cdef RequestHead head = RequestHead.__new__(RequestHead)
         head._take(self, fields)
         head.method = self.method
@@ -401,6 +405,9 @@ cdef class RequestHead(Head):
         head.query = self.query
         head.expect_continue = self.expect_continue
         head.upgrade = self.upgrade
+        head.authority = self.authority
+        if self.authority:
+            head.replace(b"host", self.authority)
         return head
 
 
@@ -414,9 +421,27 @@ cdef class ResponseHead(Head):
         Head.__init__(self, fields, http10=http10)
         self.status = status
 
-    def alike(self, Fields fields not None):
-        """Return a head that says the same with these fields, whose decisive ones are alike."""
+    cpdef Head alike(self, Fields fields):
         cdef ResponseHead head = ResponseHead.__new__(ResponseHead)
         head._take(self, fields)
         head.status = self.status
         return head
+
+
+def read_head(bytes raw not None, judge, Names names not None):
+    """Return what a whole head means; None if a field line of it is not one.
+
+    `judge(line, lines)` says what the first line means with the lines of the fields in `names`;
+    it is asked past its memory where there is a query: that hardly comes twice, and may hold a key.
+    """
+    cdef:
+        Py_ssize_t end = raw.find(b"\n") + 1
+        bytes line = raw[:end]
+        Fields headers = fields(raw, end)
+        Head known
+    if headers is None:
+        return None
+    if memchr(PyBytes_AS_STRING(line), b'?', end) is not NULL:
+        judge = judge.__wrapped__
+    known = judge(line, headers._lines(names, True))
+    return known.alike(headers)

@@ -2,12 +2,14 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, Protocol, final
+from typing import Any, Final, Protocol, TypeVar, final
 
 from typing_extensions import disjoint_base
 
 from gateway.chat import Event, Usage
 from gateway.upstream_errors import UpstreamProtocolError
+
+_H = TypeVar("_H", bound="Head")
 
 CHUNKED: Final[int]
 UNTIL_CLOSE: Final[int]
@@ -204,6 +206,7 @@ class Head:
     def lines(self, names: Names) -> bytes: ...
     def repeated(self, single: Names) -> bytes | None: ...
     def replace(self, name: bytes, value: bytes) -> None: ...
+    def alike(self, fields: Fields) -> Head: ...
     def forget(self) -> None: ...
 
 @final
@@ -213,6 +216,7 @@ class RequestHead(Head):
     query: str
     expect_continue: bool
     upgrade: bytes
+    authority: bytes
     def __init__(
         self,
         method: str,
@@ -243,6 +247,7 @@ class Backlog:
 def cut_head(
     data: bytes, before: bytes, line_limit: int, limit: int, most: int
 ) -> tuple[bytes, bytes] | None: ...
+def read_head(raw: bytes, judge: Callable[[bytes, bytes], _H], names: Names) -> _H | None: ...
 def fields(raw: bytes, start: int) -> Fields | None: ...
 def chunk(data: bytes) -> bytes: ...
 def text_frame(payload: bytes) -> bytes: ...
