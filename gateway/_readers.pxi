@@ -1,12 +1,22 @@
 # From a batch to whoever reads it.
 
 cdef class Entries:
-    """The batches of a log, in order; `eventlog.EventLog` adds how it begins and ends.
+    """The batches of a log, in order, and what is known of it; `eventlog.EventLog` adds the rest.
 
     Entries are numbered 1, 2, 3 …; a cursor is the number of the last entry a reader has.
     """
 
     cdef:
+        readonly object id
+        readonly object epoch       # 8 characters of base32, drawn for each incarnation
+        readonly object subject     # who may read it; "": whoever knows its id
+        readonly object dialect     # of its entries, if it is a generation
+        public object reason        # why it closed; "" while it has not
+        public object fault         # the error it closed with
+        public object fields        # for others that are answered from it: field lines,
+        public object dropped       # … and parameters it leaves out
+        public object pace          # when its entries came, if that is noted
+        public object _state        # None while it is open
         readonly long long tail     # number of the last entry
         readonly long long base     # number of the last entry that was trimmed
         readonly Py_ssize_t held    # bytes not yet trimmed
@@ -14,8 +24,17 @@ cdef class Entries:
         bint _shown                 # the newest batch may keep what it was framed as
         list _batches               # oldest first, without gaps
 
-    def __cinit__(self, *args, **kwargs):
+    def __cinit__(self):
         self._batches = []
+
+    def __init__(self, id="", epoch="", *, subject="", dialect=""):
+        self.id = id
+        self.epoch = epoch
+        self.subject = subject
+        self.dialect = dialect
+        self.reason = ""
+        self.fields = b""
+        self.dropped = []
 
     def append(self, Batch batch not None):
         """Add the next entries.

@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol, TypeVar, final
 from typing_extensions import disjoint_base
 
 from gateway.chat import Event, Usage
+from gateway.errors import GatewayError
 from gateway.upstream_errors import UpstreamProtocolError
 
 _H = TypeVar("_H", bound="Head")
@@ -84,6 +85,19 @@ class EventParser:
 
 @disjoint_base
 class Entries:
+    id: Final[str]
+    epoch: Final[str]
+    subject: Final[str]
+    dialect: Final[str]
+    reason: str
+    fault: GatewayError | None
+    fields: bytes
+    dropped: list[str]
+    pace: Any
+    _state: Any
+    def __init__(
+        self, id: str = "", epoch: str = "", *, subject: str = "", dialect: str = ""
+    ) -> None: ...
     tail: Final[int]
     base: Final[int]
     held: Final[int]

@@ -724,7 +724,8 @@ ARGUMENTS = {
     "before": b"", "after": b"", "left": b"", "right": b"",
     "fields": Fields(), "http10": False, "names": (b"host",),
     "method": "", "path": "", "query": "", "status": 200, "seconds": 1.0,
-    "line_limit": 5, "most": 5, "live": None, "desk": None, "cursor": 0, "subject": "",
+    "line_limit": 5, "most": 5, "id": "gen_1", "subject": "",
+    "live": None, "desk": None, "cursor": 0,
 }  # fmt: skip
 
 
