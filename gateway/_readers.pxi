@@ -58,6 +58,17 @@ cdef class Entries:
         self.held += batch._size()
         return 0
 
+    def close(self, state, reason, fault=None):
+        """Close the log; say whether this call did it.  The first to close decides the state."""
+        if self.closed:
+            return False
+        self._state, self.reason, self.fault = state, reason, fault
+        if fault is not None:
+            # It leads to the frames in which it was raised, and those to a request of 20 MB.
+            fault.__traceback__ = fault.__cause__ = fault.__context__ = None
+        self.closed = True
+        return True
+
     cdef int _show(self) except -1:
         """Let the newest batch keep what it is framed as, until another is."""
         cdef Py_ssize_t n = PyList_GET_SIZE(self._batches)
@@ -206,9 +217,10 @@ cdef class Outlet:
 
 
 cdef class Follower:
-    """What every view of a log begins with: made in one call, and its outlet found by a Tap.
+    """What every view of a log has: how it begins and leaves, and an outlet that a Tap finds.
 
-    `outlet` is where batches may be written as they come; None: nowhere.
+    `outlet` is where batches may be written as they come; None: nowhere.  A subclass has
+    `wake()`, which takes what is in the log already.
     """
 
     cdef:
@@ -231,6 +243,22 @@ cdef class Follower:
     def cursor(self):
         """Number of the last entry taken."""
         return self._cursor if self.outlet is None else self.outlet.cursor
+
+    def attach(self):
+        """Begin to follow the log, with what is in it already."""
+        cdef Entries log = self._live.log
+        self._attached = True
+        self._live.follow(self)
+        if log.tail > self._cursor or log.closed:
+            self.wake()
+
+    def leave(self):
+        """Stop following: the client is gone, or has everything.  May be called twice."""
+        if self._attached:
+            self._attached = False
+            self._live.leave(self)
+            if self._left is not None:
+                self._left()
 
 
 cdef class Tap:

@@ -92,7 +92,7 @@ class Doors:
         if order.coalesce is not None or manner.key:
             self._kept(visit, order, manner, told)
             return
-        visit.taken()
+        visit.accounted = True
         Unary(self._desk, order, visit.request, visit.reply, told)
 
     def event_source(self, visit: Visit) -> None:
@@ -191,7 +191,7 @@ class Doors:
     def _seat(self, visit: Visit, order: Order, manner: Manner) -> Seat:
         """Return what answers a visit, which accounts for it from now on."""
         seat = self._sharing.seat(order, visit.request, visit.reply)
-        visit.taken()
+        visit.accounted = True
         if order.coalesce is not None:
             visit.reply.fields += HIT_FIELD if isinstance(seat, Hit) else MISS_FIELD
         if manner.key:

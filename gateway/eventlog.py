@@ -19,7 +19,6 @@ from typing import Final
 
 from gateway._sseparse import Batch, Entries
 from gateway.client_errors import ClientError, CursorGone
-from gateway.errors import GatewayError
 from gateway.pace import Pace
 
 
@@ -104,17 +103,6 @@ class EventLog(Entries):
 
     def tidy(self, now: float) -> None:
         """Forget what is not to be kept any longer."""
-
-    def close(self, state: State, reason: str, fault: GatewayError | None = None) -> bool:
-        """Close the log; say whether this call did it.  The first to close decides the state."""
-        if self.closed:
-            return False
-        self._state, self.reason, self.fault = state, reason, fault
-        if fault is not None:
-            # It leads to the frames in which it was raised, and those to a request of 20 MB.
-            fault.__traceback__ = fault.__cause__ = fault.__context__ = None
-        self.closed = True
-        return True
 
 
 class Whole(EventLog):

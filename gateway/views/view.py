@@ -88,14 +88,6 @@ class View(Follower):
     _live: Live
     _desk: Desk
 
-    def attach(self) -> None:
-        """Begin to follow the log, with what is in it already."""
-        self._attached = True
-        self._live.follow(self)
-        log = self._live.log
-        if log.tail > self._cursor or log.closed:
-            self.wake()
-
     def ready(self) -> None:
         """Have an outlet from now on, if at all: the first entry is about to come."""
 
@@ -127,14 +119,6 @@ class View(Follower):
         """Break off without an end, and leave: who comes back learns what became of the log."""
         self._cut()
         self.leave()
-
-    def leave(self) -> None:
-        """Stop following: the client is gone, or has everything.  May be called twice."""
-        if self._attached:
-            self._attached = False
-            self._live.leave(self)
-            if self._left is not None:
-                self._left()
 
     def retire(self) -> None:
         """Leave a log that has no end; its client comes back, to another process."""
@@ -226,13 +210,13 @@ class StreamView(View):
 
     def _start(self) -> None:
         """Let the head of the answer go out, with the first piece."""
-        reply, style, fields = self._reply, self.style, self._fields()
-        if style is None:
-            reply.start(200, fields)
+        if self.style is None:
+            self._reply.start(200, self._fields())
         else:
             epoch = self._live.log.epoch.encode()
-            outlet = self.outlet = reply.start(200, fields, style=style, epoch=epoch)
+            outlet = self._reply.start(200, self._fields(), style=self.style, epoch=epoch)
             outlet.cursor = self._cursor
+            self.outlet = outlet
 
     def _fields(self) -> bytes:
         return HEAD + self._more()
