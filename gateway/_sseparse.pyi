@@ -1,6 +1,5 @@
 """Types of the compiled hot path; the contract stands in `_sseparse.pyx`."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol, TypeVar, final
 
@@ -192,7 +191,7 @@ class Intake:
 class Line:
     armed: bool
     seconds: Final[float]
-    waiting: Final[OrderedDict[Any, float]]
+    waiting: Final[dict[Any, float]]
     def __init__(self, clock: Callable[[], float], seconds: float) -> None: ...
     def __len__(self) -> int: ...
     def add(self, sleeper: object) -> None: ...
