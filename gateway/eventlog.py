@@ -39,6 +39,10 @@ class State(Enum):
     INTERRUPTED = "interrupted"
 
 
+# In Python 3.11 a member costs fifty times the steps of a global: EnumType has a __getattr__.
+OPEN, FINISHED, CANCELLED, FAILED, INTERRUPTED = State
+
+
 class EventLog(Entries):
     """The entries of one log, in batches as they came."""
 
@@ -57,7 +61,7 @@ class EventLog(Entries):
     @property
     def state(self) -> State:
         """Whether it is closed, and how."""
-        return self._state or State.OPEN
+        return self._state or OPEN
 
     def cursor(self, number: int) -> str:
         """Return how entry `number` is called outside: "everything strictly after this"."""
