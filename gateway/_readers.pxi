@@ -219,8 +219,7 @@ cdef class Outlet:
 cdef class Follower:
     """What every view of a log has: how it begins and leaves, and an outlet that a Tap finds.
 
-    `outlet` is where batches may be written as they come; None: nowhere.  A subclass has
-    `wake()`, which takes what is in the log already.
+    `outlet` is where batches may be written as they come; None: nowhere.
     """
 
     cdef:
@@ -252,13 +251,55 @@ cdef class Follower:
         if log.tail > self._cursor or log.closed:
             self.wake()
 
+    def wake(self):
+        """Take what is new in the log, and its end."""
+        raise NotImplementedError
+
     def leave(self):
         """Stop following: the client is gone, or has everything.  May be called twice."""
+        self._leave()
+
+    cdef int _leave(self) except -1:
         if self._attached:
             self._attached = False
             self._live.leave(self)
             if self._left is not None:
                 self._left()
+        return 0
+
+
+cdef class Streamed(Follower):
+    """A follower that is the body of one answer: its reply tells it how its client is.
+
+    Until it has an alarm it stands in the desk's line of the young.
+    """
+
+    cdef:
+        public object _reply
+        public object _more     # returns fields of the head; asked once, when that is written
+        public object _alarm    # once it is no longer young
+
+    def __init__(
+        self, live, reply, desk, *, long long cursor=0, subject="", left=None, fields=bytes
+    ):
+        self._live = live
+        self._desk = desk
+        self._cursor = cursor
+        self.subject = subject
+        self._left = left
+        self._reply = reply
+        self._more = fields
+        desk.young.add(self)
+        reply.on_gone = self.leave
+        reply.on_writable = self.wake
+
+    def leave(self):
+        """Stop following: the client is gone, or has everything.  May be called twice."""
+        self._desk.young.discard(self)
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._reply.on_gone = self._reply.on_writable = None
+        self._leave()
 
 
 cdef class Tap:

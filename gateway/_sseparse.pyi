@@ -140,6 +140,10 @@ class Outlet:
     def end(self, data: bytes) -> None: ...
     def rest(self, log: Entries, room: int) -> bytes | None: ...
 
+class _Live(Protocol):
+    @property
+    def log(self) -> Entries: ...
+
 @disjoint_base
 class Follower:
     outlet: Outlet | None
@@ -152,7 +156,7 @@ class Follower:
     _attached: bool
     def __init__(
         self,
-        live: object,
+        live: _Live,
         desk: object,
         *,
         cursor: int = 0,
@@ -160,6 +164,33 @@ class Follower:
         left: Callable[[], None] | None = None,
     ) -> None: ...
     def attach(self) -> None: ...
+    def wake(self) -> None: ...
+    def leave(self) -> None: ...
+
+class _Young(Protocol):
+    @property
+    def young(self) -> Line: ...
+
+class _Reply(Protocol):
+    on_gone: Callable[[], None] | None
+    on_writable: Callable[[], None] | None
+
+@disjoint_base
+class Streamed(Follower):
+    _reply: Any
+    _more: Callable[[], bytes]
+    _alarm: Any
+    def __init__(
+        self,
+        live: _Live,
+        reply: _Reply,
+        desk: _Young,
+        *,
+        cursor: int = 0,
+        subject: str = "",
+        left: Callable[[], None] | None = None,
+        fields: Callable[[], bytes] = ...,
+    ) -> None: ...
     def leave(self) -> None: ...
 
 class _Reader(Protocol):

@@ -6,12 +6,11 @@ portion at a time.
 """
 
 import random
-from collections.abc import Callable
 from typing import ClassVar
 
 import orjson
 
-from gateway._sseparse import RAW, Follower
+from gateway._sseparse import RAW, Follower, Streamed
 from gateway.alarm import Alarm
 from gateway.desk import STREAMS, Desk
 from gateway.eventlog import EventLog
@@ -154,7 +153,7 @@ class View(Follower):
         raise NotImplementedError
 
 
-class StreamView(View):
+class StreamView(View, Streamed):
     """A view that is the body of one streamed answer, with heartbeats in its silences.
 
     With a `style` that the compiled module has, batches go to it the short way, through its
@@ -165,35 +164,11 @@ class StreamView(View):
     # Seconds without a word after which the first heartbeat is due, and with it the head.
     first_silence: ClassVar[float] = HEARTBEAT
 
-    __slots__ = ("_alarm", "_beat", "_more", "_reply")
+    __slots__ = ("_beat",)
 
-    def __init__(
-        self,
-        live: Live,
-        reply: Reply,
-        desk: Desk,
-        *,
-        cursor: int = 0,
-        subject: str = "",
-        left: Callable[[], None] | None = None,
-        fields: Callable[[], bytes] = bytes,
-    ) -> None:
-        super().__init__(live, desk, cursor=cursor, subject=subject, left=left)
-        self._reply = reply
-        self._more = fields  # asked once, when the head is written
-        self._alarm: Alarm | None = None  # once it is no longer young
-        self._beat: float  # then: when we last wrote of our own accord, or began
-        desk.young.add(self)
-        reply.on_gone = self.leave
-        reply.on_writable = self.wake
-
-    def leave(self) -> None:
-        """Stop following: the client is gone, or has everything.  May be called twice."""
-        self._desk.young.discard(self)
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._reply.on_gone = self._reply.on_writable = None
-        super().leave()
+    _reply: Reply
+    _alarm: Alarm | None
+    _beat: float  # since it has an alarm: when we last wrote of our own accord, or began
 
     def retire(self) -> None:
         """End the answer; whoever reads on comes back, not all in the same moment."""
