@@ -14,6 +14,7 @@ from typing import Protocol
 from gateway.answers import Answers, identify
 from gateway.desk import Desk
 from gateway.eventlog import EventLog, State, Whole
+from gateway.filling import Filler
 from gateway.host import Request
 from gateway.hub import Live
 from gateway.kept import Kept
@@ -138,9 +139,8 @@ class Sharing:
 
     def seat(self, order: Order, request: Request, reply: Receipt) -> Seat:
         """Return what answers a request: a job, or another's log."""
-        fill = Stream if order.call.stream else Kept
         if order.coalesce is None:
-            return fill(self._desk, order, request, reply)
+            return self._ask(order, request, reply)
         identity = identify(
             subject=order.subject, path=order.path, stream=order.call.stream, sticky=order.sticky,
             fields=_passed(order), body=order.call.body,
@@ -148,7 +148,7 @@ class Sharing:
         live = self._find(identity)
         self._desk.metrics.coalesced(order.targets.model.name, MISS if live is None else HIT)
         if live is None:
-            job = fill(self._desk, order, request, reply)
+            job = self._ask(order, request, reply)
             self._answers.begin(identity, job.live.log.id)
             job.live.log.dropped = job.dropped
             job.live.on_closed = partial(self._closed, identity, order.coalesce.ttl)
@@ -164,6 +164,9 @@ class Sharing:
         live = self._desk.hub.find(id) if id is not None else None
         # One so large that its beginning is gone answers nobody who comes new.
         return None if live is None or live.log.base else live
+
+    def _ask(self, order: Order, request: Request, reply: Receipt) -> Filler:
+        return (Stream if order.call.stream else Kept)(self._desk, order, request, reply)
 
     def _closed(self, identity: bytes, ttl: float, live: Live) -> None:
         if live.log.state is State.FINISHED:
