@@ -16,20 +16,6 @@ cdef int fill_names() except -1:
 fill_names()
 
 
-def cut_head(
-    bytes data not None, bytes before not None, Py_ssize_t line_limit, Py_ssize_t limit, int most
-):
-    """Return the head that `data` begins with, and what follows it; None if it is not one.
-
-    `before` may stand before it.  None: it is not whole yet, or its first line has more than
-    `line_limit` bytes, all of it more than `limit` bytes or more than `most` lines; which of
-    these, and whether more may come, is the caller's to find.
-    """
-    cdef Py_ssize_t start = PyBytes_GET_SIZE(before) if data.startswith(before) else 0
-    cdef Py_ssize_t end = head_end(data, start, line_limit, limit, most)
-    return None if end < 0 else (data[start:end], data[end:])
-
-
 cdef Py_ssize_t head_end(
     bytes data, Py_ssize_t start, Py_ssize_t line_limit, Py_ssize_t limit, int most
 ):
@@ -52,6 +38,51 @@ cdef Py_ssize_t head_end(
         if lf - p == 1 and p[0] == b'\r' and p - begin > 1 and (p - 2)[0] == b'\r':
             return -1 if lines > most else start + (lf + 1 - begin)
         p = lf + 1
+
+
+cdef class HeadCutter:
+    """The short way of a head: nearly each comes whole, and is cut out of what was read.
+
+    `before` may stand before it.  A head has at most `limit` bytes, `line_limit` of them in its
+    first line, and `most` lines.  What is not whole, or more than that, goes to
+    `feed_more(data)`, which a subclass has; it keeps the beginning of a head in `held`.
+    """
+
+    cdef:
+        readonly bytearray held
+        bytes _before
+        Py_ssize_t _line_limit
+        Py_ssize_t _limit
+        int _most
+
+    def __init__(
+        self, bytes before not None, Py_ssize_t line_limit, Py_ssize_t limit, int most
+    ):
+        self.held = bytearray()
+        self._before = before
+        self._line_limit = line_limit
+        self._limit = limit
+        self._most = most
+
+    def cut(self, bytes data not None):
+        """Return the head that `data` begins with, and what follows it; None if there is none."""
+        return self._cut(data)
+
+    cdef tuple _cut(self, bytes data):
+        cdef Py_ssize_t start = len(self._before) if data.startswith(self._before) else 0
+        cdef Py_ssize_t end = head_end(data, start, self._line_limit, self._limit, self._most)
+        return None if end < 0 else (data[start:end], data[end:])
+
+    def feed(self, bytes data not None):
+        """Return the next whole head, start line to empty line, and what followed it.
+
+        None if more of it must come.  What followed is its body, or a next head: feed that
+        when the body is over.  Raises what `feed_more` does.
+        """
+        cdef tuple found = None
+        if not PyByteArray_GET_SIZE(self.held):
+            found = self._cut(data)
+        return self.feed_more(data) if found is None else found
 
 
 def fields(bytes raw not None, Py_ssize_t start):
@@ -363,6 +394,10 @@ cdef class Head:
         kept = [b"%b: %b\r\n" % field for field in self._fields if field[0] != name]
         self._fields = fields(b"%b%b: %b\r\n\r\n" % (b"".join(kept), name, value), 0)
 
+    cpdef Head alike(self, Fields fields):
+        """Return a head that says the same with these fields, whose decisive ones are alike."""
+        raise NotImplementedError
+
     def forget(self):
         """Let go of the fields: some KB, and credentials among them."""
         self._fields = NO_FIELDS
@@ -381,6 +416,7 @@ cdef class RequestHead(Head):
         public str query             # without its "?"
         public bint expect_continue  # the client waits for a 100 before it sends the body
         public bytes upgrade         # the protocol to switch to, lower case; asked for in due form
+        public bytes authority       # in the request line, which counts and not Host; b"": none
 
     def __init__(
         self, str method not None, str path not None, str query not None,
@@ -390,10 +426,9 @@ cdef class RequestHead(Head):
         self.method = method
         self.path = path
         self.query = query
-        self.upgrade = b""
+        self.upgrade = self.authority = b""
 
-    def alike(self, Fields fields not None):
-        """Return a head that says the same with these fields, whose decisive ones are alike."""
+    cpdef Head alike(self, Fields fields):
         cdef RequestHead head = RequestHead.__new__(RequestHead)
         head._take(self, fields)
         head.method = self.method
@@ -401,6 +436,9 @@ cdef class RequestHead(Head):
         head.query = self.query
         head.expect_continue = self.expect_continue
         head.upgrade = self.upgrade
+        head.authority = self.authority
+        if self.authority:
+            head.replace(b"host", self.authority)
         return head
 
 
@@ -414,9 +452,27 @@ cdef class ResponseHead(Head):
         Head.__init__(self, fields, http10=http10)
         self.status = status
 
-    def alike(self, Fields fields not None):
-        """Return a head that says the same with these fields, whose decisive ones are alike."""
+    cpdef Head alike(self, Fields fields):
         cdef ResponseHead head = ResponseHead.__new__(ResponseHead)
         head._take(self, fields)
         head.status = self.status
         return head
+
+
+def read_head(bytes raw not None, judge, Names names not None):
+    """Return what a whole head means; None if a field line of it is not one.
+
+    `judge(line, lines)` says what the first line means with the lines of the fields in `names`;
+    it is asked past its memory where there is a query: that hardly comes twice, and may hold a key.
+    """
+    cdef:
+        Py_ssize_t end = raw.find(b"\n") + 1
+        bytes line = raw[:end]
+        Fields headers = fields(raw, end)
+        Head known
+    if headers is None:
+        return None
+    if memchr(PyBytes_AS_STRING(line), b'?', end) is not NULL:
+        judge = judge.__wrapped__
+    known = judge(line, headers._lines(names, True))
+    return known.alike(headers)

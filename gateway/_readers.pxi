@@ -1,12 +1,22 @@
 # From a batch to whoever reads it.
 
 cdef class Entries:
-    """The batches of a log, in order; `eventlog.EventLog` adds how it begins and ends.
+    """The batches of a log, in order, and what is known of it; `eventlog.EventLog` adds the rest.
 
     Entries are numbered 1, 2, 3 …; a cursor is the number of the last entry a reader has.
     """
 
     cdef:
+        readonly object id
+        readonly object epoch       # 8 characters of base32, drawn for each incarnation
+        readonly object subject     # who may read it; "": whoever knows its id
+        readonly object dialect     # of its entries, if it is a generation
+        public object reason        # why it closed; "" while it has not
+        public object fault         # the error it closed with
+        public object fields        # for others that are answered from it: field lines,
+        public object dropped       # … and parameters it leaves out
+        public object pace          # when its entries came, if that is noted
+        public object _state        # None while it is open
         readonly long long tail     # number of the last entry
         readonly long long base     # number of the last entry that was trimmed
         readonly Py_ssize_t held    # bytes not yet trimmed
@@ -14,8 +24,17 @@ cdef class Entries:
         bint _shown                 # the newest batch may keep what it was framed as
         list _batches               # oldest first, without gaps
 
-    def __cinit__(self, *args, **kwargs):
+    def __cinit__(self):
         self._batches = []
+
+    def __init__(self, id="", epoch="", *, subject="", dialect=""):
+        self.id = id
+        self.epoch = epoch
+        self.subject = subject
+        self.dialect = dialect
+        self.reason = ""
+        self.fields = b""
+        self.dropped = []
 
     def append(self, Batch batch not None):
         """Add the next entries.
@@ -38,6 +57,17 @@ cdef class Entries:
         self.tail += batch.count
         self.held += batch._size()
         return 0
+
+    def close(self, state, reason, fault=None):
+        """Close the log; say whether this call did it.  The first to close decides the state."""
+        if self.closed:
+            return False
+        self._state, self.reason, self.fault = state, reason, fault
+        if fault is not None:
+            # It leads to the frames in which it was raised, and those to a request of 20 MB.
+            fault.__traceback__ = fault.__cause__ = fault.__context__ = None
+        self.closed = True
+        return True
 
     cdef int _show(self) except -1:
         """Let the newest batch keep what it is framed as, until another is."""
@@ -187,12 +217,89 @@ cdef class Outlet:
 
 
 cdef class Follower:
-    """A reader whose outlet a Tap finds without Python's look-up.
+    """What every view of a log has: how it begins and leaves, and an outlet that a Tap finds.
 
     `outlet` is where batches may be written as they come; None: nowhere.
     """
 
-    cdef public Outlet outlet
+    cdef:
+        public Outlet outlet
+        public object subject       # who sees: entries of a channel may be for some only
+        public object _live
+        public object _desk
+        public object _left         # called once, when it sees no more; None: nobody asks
+        public long long _cursor    # of the last entry taken, while there is no outlet
+        public bint _attached
+
+    def __init__(self, live, desk, *, long long cursor=0, subject="", left=None):
+        self._live = live
+        self._desk = desk
+        self._cursor = cursor
+        self.subject = subject
+        self._left = left
+
+    @property
+    def cursor(self):
+        """Number of the last entry taken."""
+        return self._cursor if self.outlet is None else self.outlet.cursor
+
+    def attach(self):
+        """Begin to follow the log, with what is in it already."""
+        cdef Entries log = self._live.log
+        self._attached = True
+        self._live.follow(self)
+        if log.tail > self._cursor or log.closed:
+            self.wake()
+
+    def wake(self):
+        """Take what is new in the log, and its end."""
+        raise NotImplementedError
+
+    def leave(self):
+        """Stop following: the client is gone, or has everything.  May be called twice."""
+        self._leave()
+
+    cdef int _leave(self) except -1:
+        if self._attached:
+            self._attached = False
+            self._live.leave(self)
+            if self._left is not None:
+                self._left()
+        return 0
+
+
+cdef class Streamed(Follower):
+    """A follower that is the body of one answer: its reply tells it how its client is.
+
+    Until it has an alarm it stands in the desk's line of the young.
+    """
+
+    cdef:
+        public object _reply
+        public object _more     # returns fields of the head; asked once, when that is written
+        public object _alarm    # once it is no longer young
+
+    def __init__(
+        self, live, reply, desk, *, long long cursor=0, subject="", left=None, fields=bytes
+    ):
+        self._live = live
+        self._desk = desk
+        self._cursor = cursor
+        self.subject = subject
+        self._left = left
+        self._reply = reply
+        self._more = fields
+        desk.young.add(self)
+        reply.on_gone = self.leave
+        reply.on_writable = self.wake
+
+    def leave(self):
+        """Stop following: the client is gone, or has everything.  May be called twice."""
+        self._desk.young.discard(self)
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._reply.on_gone = self._reply.on_writable = None
+        self._leave()
 
 
 cdef class Tap:

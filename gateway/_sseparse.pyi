@@ -1,13 +1,15 @@
 """Types of the compiled hot path; the contract stands in `_sseparse.pyx`."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, Protocol, final
+from typing import Any, Final, Protocol, TypeVar, final
 
 from typing_extensions import disjoint_base
 
 from gateway.chat import Event, Usage
+from gateway.errors import GatewayError
 from gateway.upstream_errors import UpstreamProtocolError
+
+_H = TypeVar("_H", bound="Head")
 
 CHUNKED: Final[int]
 UNTIL_CLOSE: Final[int]
@@ -82,6 +84,19 @@ class EventParser:
 
 @disjoint_base
 class Entries:
+    id: Final[str]
+    epoch: Final[str]
+    subject: Final[str]
+    dialect: Final[str]
+    reason: str
+    fault: GatewayError | None
+    fields: bytes
+    dropped: list[str]
+    pace: Any
+    _state: Any
+    def __init__(
+        self, id: str = "", epoch: str = "", *, subject: str = "", dialect: str = ""
+    ) -> None: ...
     tail: Final[int]
     base: Final[int]
     held: Final[int]
@@ -90,6 +105,7 @@ class Entries:
     def after(self, cursor: int) -> list[Batch]: ...
     def trim(self, cursor: int) -> None: ...
     def compact(self) -> None: ...
+    def close(self, state: Any, reason: str, fault: GatewayError | None = None) -> bool: ...
 
 @final
 class Mould:
@@ -124,9 +140,58 @@ class Outlet:
     def end(self, data: bytes) -> None: ...
     def rest(self, log: Entries, room: int) -> bytes | None: ...
 
+class _Live(Protocol):
+    @property
+    def log(self) -> Entries: ...
+
 @disjoint_base
 class Follower:
     outlet: Outlet | None
+    subject: str
+    cursor: Final[int]
+    _live: Any
+    _desk: Any
+    _left: Callable[[], None] | None
+    _cursor: int
+    _attached: bool
+    def __init__(
+        self,
+        live: _Live,
+        desk: object,
+        *,
+        cursor: int = 0,
+        subject: str = "",
+        left: Callable[[], None] | None = None,
+    ) -> None: ...
+    def attach(self) -> None: ...
+    def wake(self) -> None: ...
+    def leave(self) -> None: ...
+
+class _Young(Protocol):
+    @property
+    def young(self) -> Line: ...
+
+class _Reply(Protocol):
+    on_gone: Callable[[], None] | None
+    on_writable: Callable[[], None] | None
+
+@disjoint_base
+class Streamed(Follower):
+    _reply: Any
+    _more: Callable[[], bytes]
+    _alarm: Any
+    def __init__(
+        self,
+        live: _Live,
+        reply: _Reply,
+        desk: _Young,
+        *,
+        cursor: int = 0,
+        subject: str = "",
+        left: Callable[[], None] | None = None,
+        fields: Callable[[], bytes] = ...,
+    ) -> None: ...
+    def leave(self) -> None: ...
 
 class _Reader(Protocol):
     @property
@@ -157,7 +222,7 @@ class Intake:
 class Line:
     armed: bool
     seconds: Final[float]
-    waiting: Final[OrderedDict[Any, float]]
+    waiting: Final[dict[Any, float]]
     def __init__(self, clock: Callable[[], float], seconds: float) -> None: ...
     def __len__(self) -> int: ...
     def add(self, sleeper: object) -> None: ...
@@ -174,6 +239,13 @@ class Fields:
     def decisive(self, names: Names) -> bytes: ...
 
 @disjoint_base
+class HeadCutter:
+    held: Final[bytearray]
+    def __init__(self, before: bytes, line_limit: int, limit: int, most: int) -> None: ...
+    def cut(self, data: bytes) -> tuple[bytes, bytes] | None: ...
+    def feed(self, data: bytes) -> tuple[bytes, bytes] | None: ...
+
+@disjoint_base
 class Head:
     headers: Final[list[tuple[bytes, bytes]]]
     http10: Final[bool]
@@ -188,6 +260,7 @@ class Head:
     def lines(self, names: Names) -> bytes: ...
     def repeated(self, single: Names) -> bytes | None: ...
     def replace(self, name: bytes, value: bytes) -> None: ...
+    def alike(self, fields: Fields) -> Head: ...
     def forget(self) -> None: ...
 
 @final
@@ -197,6 +270,7 @@ class RequestHead(Head):
     query: str
     expect_continue: bool
     upgrade: bytes
+    authority: bytes
     def __init__(
         self,
         method: str,
@@ -224,9 +298,7 @@ class Backlog:
     def written(self, size: int) -> None: ...
     def close(self) -> None: ...
 
-def cut_head(
-    data: bytes, before: bytes, line_limit: int, limit: int, most: int
-) -> tuple[bytes, bytes] | None: ...
+def read_head(raw: bytes, judge: Callable[[bytes, bytes], _H], names: Names) -> _H | None: ...
 def fields(raw: bytes, start: int) -> Fields | None: ...
 def chunk(data: bytes) -> bytes: ...
 def text_frame(payload: bytes) -> bytes: ...

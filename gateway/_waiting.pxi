@@ -1,8 +1,5 @@
 # Those who wait equally long, most of them for nothing.
 
-from collections import OrderedDict
-
-
 cdef class Line:
     """Who waits, and until when, in the order in which they came; `delay.Delay` tells them.
 
@@ -13,12 +10,14 @@ cdef class Line:
     cdef:
         public bint armed
         readonly double seconds     # that each waits
-        readonly object waiting     # an OrderedDict: whoever is first leaves first, mostly
+        # When each is due, in the order in which they came.  Not to be taken from its beginning
+        # one by one: a dict passes over all that were there before, each time.
+        readonly dict waiting
         object _clock
 
     def __init__(self, clock, double seconds):
         self.seconds = seconds
-        self.waiting = OrderedDict()
+        self.waiting = {}
         self._clock = clock
 
     def __len__(self):

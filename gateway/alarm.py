@@ -20,7 +20,7 @@ MOMENT = 0.05
 class Alarm:
     """Call `ring(now)` at `due`; it returns the next time to ring, or None to stop."""
 
-    __slots__ = ("_due", "_handle", "_loop", "_ring")
+    __slots__ = ("_due", "_loop", "_ring", "handle")
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, ring: Callable[[float], float | None], due: float
@@ -28,27 +28,28 @@ class Alarm:
         self._loop = loop
         self._ring: Callable[[float], float | None] | None = ring
         self._due = due
-        self._handle: asyncio.TimerHandle | None = loop.call_at(due, self._fire)
+        # None: it is stopped.
+        self.handle: asyncio.TimerHandle | None = loop.call_at(due, self._fire)
 
     def sooner(self, due: float) -> None:
         """Ring at `due` if that is earlier than planned; also wakes a stopped alarm."""
-        if self._handle is not None:
+        if self.handle is not None:
             if due >= self._due:
                 return
-            self._handle.cancel()
+            self.handle.cancel()
         if self._ring is not None:
             self._arm(due)
 
     def cancel(self) -> None:
         """Never ring again.  May be called twice."""
         self._ring = None  # breaks the cycle owner -> alarm -> bound method -> owner
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
+        if self.handle is not None:
+            self.handle.cancel()
+            self.handle = None
 
     def _arm(self, due: float) -> None:
         self._due = due
-        self._handle = self._loop.call_at(due, self._fire)
+        self.handle = self._loop.call_at(due, self._fire)
 
     def _fire(self) -> None:
         now = self._loop.time()
@@ -56,13 +57,13 @@ class Alarm:
             self._look()
         else:
             self._due = now + MOMENT
-            self._handle = self._loop.call_at(self._due, self._look)
+            self.handle = self._loop.call_at(self._due, self._look)
 
     def _look(self) -> None:
-        self._handle = None
+        self.handle = None
         if self._ring is None:
             return
         due = self._ring(self._loop.time())
         # The ring may have cancelled this alarm, or asked for an earlier time already.
-        if due is not None and self._ring is not None and self._handle is None:
+        if due is not None and self._ring is not None and self.handle is None:
             self._arm(due)

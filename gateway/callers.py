@@ -21,7 +21,7 @@ from typing import Final, NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
 from gateway.client_errors import Forbidden, InvalidApiKey, Misdirected
-from gateway.cors import Cors
+from gateway.cors import SAFE, SAID_OF_PAGES, Cors
 from gateway.guard import RequestHead
 from gateway.literals import Secret
 
@@ -102,7 +102,7 @@ class Callers:
                 to it.
         """
         if not self._known:
-            if not self._cors.no_page(head):
+            if head.has_any(SAID_OF_PAGES) or head.method in SAFE:
                 self._keep_pages_out(head)
             return OPEN
         keys = self._keys(head)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from gateway._sseparse import Names
 from gateway.guard import RequestHead
 
 
@@ -41,6 +42,10 @@ ANSWER_FIELDS: Final = (
 )
 # Seconds that a browser may keep an answer to a preflight; Chromium cuts it to two hours.
 MAX_AGE: Final = 86400
+
+# What a browser says of the page that asks: with a POST at least one of these.
+SAID_OF_PAGES: Final = Names((b"origin", b"sec-fetch-site"))
+SAFE: Final = ("GET", "HEAD")
 
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _WEB_ORIGIN = re.compile(rb"https?://([^/]+)")
@@ -93,7 +98,7 @@ class Cors:
     def no_page(self, head: RequestHead) -> bool:
         """Tell whether no page can have sent this: with a POST all browsers say where from."""
         named = head.get(b"origin") or head.get(b"sec-fetch-site")
-        return not named and head.method not in ("GET", "HEAD")
+        return not named and head.method not in SAFE
 
     def vouched(self, head: RequestHead) -> bool:
         """Tell whether the browser says that a page asks which we trust with a cookie.

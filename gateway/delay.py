@@ -6,6 +6,7 @@ or of one who was that and left: it is not cancelled for the next to make it ane
 """
 
 import asyncio
+from itertools import takewhile
 from typing import Protocol
 
 from gateway._sseparse import Line
@@ -51,13 +52,11 @@ class Delay(Line):
 
     def _ring(self) -> None:
         now = self._loop.time()
+        late = list(takewhile(lambda sleeper: self.waiting[sleeper] <= now, self.waiting))
         try:
-            while self.waiting:
-                sleeper, due = next(iter(self.waiting.items()))
-                if due > now:
-                    break
-                del self.waiting[sleeper]
-                sleeper.due(now)
+            for sleeper in late:
+                if self.waiting.pop(sleeper, None) is not None:  # else one before it woke it
+                    sleeper.due(now)
         finally:  # a defect of one is not to silence the others
             if self.waiting:
                 self.arm(next(iter(self.waiting.values())))

@@ -33,7 +33,7 @@ from gateway.sharing import Hit, Seat, Sharing, answer_fields
 from gateway.unary import Unary
 from gateway.views.chat_events import ChatEventsView, has_ending
 from gateway.views.response import ResponseView
-from gateway.views.sse import SseView
+from gateway.views.sse import ResumableView, SseView
 from gateway.views.view import location
 from gateway.views.whole import WholeView
 from gateway.visits import Serve, Visit
@@ -92,7 +92,7 @@ class Doors:
         if order.coalesce is not None or manner.key:
             self._kept(visit, order, manner, told)
             return
-        visit.taken()
+        visit.accounted = True
         Unary(self._desk, order, visit.request, visit.reply, told)
 
     def event_source(self, visit: Visit) -> None:
@@ -109,10 +109,8 @@ class Doors:
             visit, call, openai.CLIENT.path, manner, comes_back=True, early=True
         )
         stream = self._seat(visit, order, manner)
-        ChatEventsView(
-            stream.live, visit.reply, self._desk,
-            cursor=0, subject=visit.caller.subject, left=stream.left,
-        ).attach(stream.dropped)  # fmt: skip
+        view = ChatEventsView(stream.live, visit.reply, self._desk, left=stream.left)
+        view.attach(stream.dropped)
         stream.begin()
 
     def asked(
@@ -170,10 +168,10 @@ class Doors:
         if again is not None:
             self._repeat(visit, again, call, manner, first=first)
             return again
-        ids, elsewhere = bool(manner.resumes), manner.elsewhere
+        kind, elsewhere = ResumableView if manner.resumes else SseView, manner.elsewhere
         order = self.ordering.order(
             visit, call, path, manner,
-            comes_back=ids, endless=endless or elsewhere, early=elsewhere,
+            comes_back=kind.detaches, endless=endless or elsewhere, early=elsewhere,
         )  # fmt: skip
         stream = self._seat(visit, order, manner)
         if elsewhere:
@@ -181,21 +179,19 @@ class Doors:
             stream.left()
         elif first:
             ResponseView(
-                stream.live, visit.reply, self._desk,
-                fields=stream.fields, subject=visit.caller.subject, left=stream.left,
-            ).attach()  # fmt: skip
+                stream.live, visit.reply, self._desk, fields=stream.fields, left=stream.left
+            ).attach()
         else:
-            SseView(
-                stream.live, visit.reply, self._desk,
-                fields=stream.fields, ids=ids, subject=visit.caller.subject, left=stream.left,
-            ).attach()  # fmt: skip
+            kind(
+                stream.live, visit.reply, self._desk, fields=stream.fields, left=stream.left
+            ).attach()
         stream.begin()
         return stream.live
 
     def _seat(self, visit: Visit, order: Order, manner: Manner) -> Seat:
         """Return what answers a visit, which accounts for it from now on."""
         seat = self._sharing.seat(order, visit.request, visit.reply)
-        visit.taken()
+        visit.accounted = True
         if order.coalesce is not None:
             visit.reply.fields += HIT_FIELD if isinstance(seat, Hit) else MISS_FIELD
         if manner.key:
@@ -216,16 +212,15 @@ class Doors:
             return
         if first:
             ResponseView(
-                live, visit.reply, desk, fields=lambda: location(log),
-                subject=visit.caller.subject, left=visit.ending(),
-            ).attach()  # fmt: skip
+                live, visit.reply, desk, fields=lambda: location(log), left=visit.ending()
+            ).attach()
             return
         cursor = log.locate(manner.seen or log.cursor(0))  # from the beginning, or not at all
         desk.metrics.resumed("recovered")
-        SseView(
+        kind = ResumableView if manner.resumes or manner.seen else SseView
+        kind(
             live, visit.reply, desk,
-            fields=lambda: location(log), ids=bool(manner.resumes or manner.seen), cursor=cursor,
-            subject=visit.caller.subject, left=visit.ending(),
+            fields=lambda: location(log), cursor=cursor, left=visit.ending(),
         ).attach()  # fmt: skip
 
     def _go_on(self, visit: Visit, seen: str) -> None:
@@ -244,9 +239,8 @@ class Doors:
             return
         self._desk.metrics.resumed("recovered")
         ChatEventsView(
-            live, visit.reply, self._desk,
-            cursor=cursor, subject=visit.caller.subject, left=visit.ending(),
-        ).attach()  # fmt: skip
+            live, visit.reply, self._desk, cursor=cursor, left=visit.ending()
+        ).attach()
 
 
 def _left(

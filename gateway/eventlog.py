@@ -19,7 +19,6 @@ from typing import Final
 
 from gateway._sseparse import Batch, Entries
 from gateway.client_errors import ClientError, CursorGone
-from gateway.errors import GatewayError
 from gateway.pace import Pace
 
 
@@ -40,13 +39,17 @@ class State(Enum):
     INTERRUPTED = "interrupted"
 
 
+# In Python 3.11 a member costs fifty times the steps of a global: EnumType has a __getattr__.
+OPEN, FINISHED, CANCELLED, FAILED, INTERRUPTED = State
+
+
 class EventLog(Entries):
     """The entries of one log, in batches as they came."""
 
-    __slots__ = (
-        "dialect", "dropped", "epoch", "fault", "fields", "id", "pace", "reason", "state",
-        "subject",
-    )  # fmt: skip
+    __slots__ = ()
+
+    pace: Pace | None
+    _state: State | None
 
     # What a generation's log is; a channel says its own.
     media = "application/json"  # the content type of its entries
@@ -55,20 +58,10 @@ class EventLog(Entries):
     welcome = False  # whoever begins to read it is greeted
     maker = ""  # the subject that made it by a request
 
-    def __init__(
-        self, id: str, epoch: str, *, subject: str = "", dialect: str = ""
-    ) -> None:
-        self.id = id
-        self.epoch = epoch  # 8 characters of base32, drawn for each incarnation
-        self.subject = subject  # who may read it; "": whoever knows its id
-        self.dialect = dialect  # of its entries, if it is a generation
-        self.state = State.OPEN
-        self.reason = ""  # why it closed; one of the words of the module docstring
-        self.fault: GatewayError | None = None  # the error it closed with
-        # For others that are answered from it: field lines, and parameters it leaves out.
-        self.fields = b""
-        self.dropped: list[str] = []
-        self.pace: Pace | None = None  # when its entries came, if that is noted
+    @property
+    def state(self) -> State:
+        """Whether it is closed, and how."""
+        return self._state or OPEN
 
     def cursor(self, number: int) -> str:
         """Return how entry `number` is called outside: "everything strictly after this"."""
@@ -114,17 +107,6 @@ class EventLog(Entries):
 
     def tidy(self, now: float) -> None:
         """Forget what is not to be kept any longer."""
-
-    def close(self, state: State, reason: str, fault: GatewayError | None = None) -> bool:
-        """Close the log; say whether this call did it.  The first to close decides the state."""
-        if self.closed:
-            return False
-        self.state, self.reason, self.fault = state, reason, fault
-        if fault is not None:
-            # It leads to the frames in which it was raised, and those to a request of 20 MB.
-            fault.__traceback__ = fault.__cause__ = fault.__context__ = None
-        self.closed = True
-        return True
 
 
 class Whole(EventLog):

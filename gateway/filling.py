@@ -6,7 +6,7 @@
 
 from gateway.desk import Desk
 from gateway.errors import GatewayError, ShuttingDown
-from gateway.eventlog import EventLog, State
+from gateway.eventlog import FINISHED, EventLog, State
 from gateway.host import Request
 from gateway.order import Left, Order, Receipt
 from gateway.relay import Job
@@ -89,7 +89,7 @@ class Filler(Job):
     def finished(self) -> None:
         """Close the log: all was said."""
         self._record.end = self._record.end or "finished"
-        self.live.close(State.FINISHED, "finished")
+        self.live.close(FINISHED, "finished")
 
     def _close(self, state: State, reason: str, fault: GatewayError | None = None) -> None:
         self._record.end = self._record.end or reason

@@ -8,7 +8,7 @@ verdict depends on the bytes alone, never on how they arrived.
 import re
 from typing import ClassVar, Final
 
-from gateway._sseparse import cut_head
+from gateway._sseparse import HeadCutter
 from gateway.client_errors import HeadTooLarge, MalformedRequest, TargetTooLong
 from gateway.errors import GatewayError
 from gateway.upstream_errors import UpstreamProtocolError
@@ -37,15 +37,19 @@ ILLEGAL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n|\Z)|(?<!\r)\n")
 TOO_MANY = re.compile(rb"(?:[^\n]*+\n){%d}(?=[^\r])" % (1 + FIELD_LIMIT))
 
 
-class HeadReader:
+class HeadReader(HeadCutter):
     """
     Cut request heads out of what one connection sends.
 
-    One empty line before a request line is dropped (RFC 9112 §2.2).  After an error the
-    reader is spent: close the connection.
+    One empty line before a request line is dropped (RFC 9112 §2.2).  `feed` raises, and after
+    an error the reader is spent: close the connection.
+
+        MalformedRequest   no legal head begins like this
+        TargetTooLong      the request line exceeds LINE_LIMIT
+        HeadTooLarge       the head exceeds HEAD_LIMIT or FIELD_LIMIT
     """
 
-    __slots__ = ("_held", "_judged", "_lines")
+    __slots__ = ("_judged", "_lines")
 
     _empty_line: ClassVar = b"\r\n"  # what may stand before the first line, once
     _opening: ClassVar = re.compile(rb"(?:\r\n)?(?:" + _TCHAR + rb"|\r?\Z)")
@@ -55,41 +59,27 @@ class HeadReader:
     _too_large: ClassVar[type[GatewayError]] = HeadTooLarge
 
     def __init__(self) -> None:
-        self._held = bytearray()  # the unfinished head; at most HEAD_LIMIT and CRLF
+        # The unfinished head, `held`, has at most HEAD_LIMIT bytes and CRLF.
+        super().__init__(self._empty_line, LINE_LIMIT, HEAD_LIMIT, LINES_LIMIT)
         self._judged = 0  # how many bytes of it were found harmless
         self._lines = 0  # how many LFs are among these
 
     @property
     def pending(self) -> bool:
         """Whether a head has begun; the empty line before it does not count."""
-        return self._held not in (b"", self._empty_line)
+        return self.held not in (b"", self._empty_line)
 
-    def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """
-        Return the next whole head, start line to empty line, and what followed it.
-
-        None if more of it must come.  What followed is its body, or a next head: feed that
-        when the body is over.
-
-        Raises:
-            MalformedRequest: no legal head begins like this.
-            TargetTooLong: the request line exceeds LINE_LIMIT.
-            HeadTooLarge: the head exceeds HEAD_LIMIT or FIELD_LIMIT.
-        """
-        if self._held:
-            return self._feed_more(data)
-        found = cut_head(data, self._empty_line, LINE_LIMIT, HEAD_LIMIT, LINES_LIMIT)
-        if found is None:
+    def feed_more(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """Do as `feed` does with what is no whole head."""
+        held = self.held
+        if not held:
             self._wait(data)
-        return found
-
-    def _feed_more(self, data: bytes) -> tuple[bytes, bytes] | None:
-        held = self._held
+            return None
         held += data
         if b"\n" not in data:  # nothing ends here: a head in tiny pieces is not copied for each
             self._wait(held)
             return None
-        found = cut_head(bytes(held), self._empty_line, LINE_LIMIT, HEAD_LIMIT, LINES_LIMIT)
+        found = self.cut(bytes(held))
         if found is None:
             self._wait(held)
         else:
@@ -102,14 +92,14 @@ class HeadReader:
 
         `data` is the head, or what was fed last of one that is not whole.
         """
-        found = _PATH.match(self._held or data)
+        found = _PATH.match(self.held or data)
         return found[1].decode() if found else ""
 
     def _wait(self, found: bytes | bytearray) -> None:
         """Keep what may still become a head."""
         self._judge(found, len(self._empty_line) if found.startswith(self._empty_line) else 0)
-        if not self._held:
-            self._held += found
+        if not self.held:
+            self.held.extend(found)
 
     def _judge(self, found: bytes | bytearray, start: int) -> None:
         """Raise what the first wrong byte deserves, wherever the reads were cut."""

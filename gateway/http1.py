@@ -67,9 +67,9 @@ class HttpConnection(asyncio.Protocol):
     """One client socket."""
 
     __slots__ = (
-        "_alarm", "_arriving", "_begun", "_clogged", "_deadline", "_early", "_head", "_host",
-        "_loop", "_moved", "_phase", "_reader", "_refused", "_reply", "_transport", "_unsent",
-        "_valve", "client", "date", "keep_alive", "write",
+        "_alarm", "_arriving", "_begun", "_clogged", "_deadline", "_early", "_host", "_loop",
+        "_moved", "_phase", "_reader", "_refused", "_reply", "_transport", "_unsent", "_valve",
+        "client", "date", "keep_alive", "write",
     )  # fmt: skip
 
     def __init__(self, host: Host, loop: asyncio.AbstractEventLoop) -> None:
@@ -86,12 +86,12 @@ class HttpConnection(asyncio.Protocol):
         self._reader = HeadReader()
         self._begun = False  # a head has
         self._refused = False  # what follows cannot be read as a request
-        self._head = NO_HEAD  # of the request that is arriving
-        self._arriving: Arriving | None = None  # its body, if that did not come with the head
+        # The request whose body did not come with its head, until it is here.
+        self._arriving: Arriving | None = None
         # The request that is being answered, and the bytes that came after it.
         self._reply: Reply | None = None
         self._early = b""
-        # Loop time by which this phase must be over.
+        # Loop time by which this phase must be over; BUSY may last.
         self._deadline = loop.time() + HEAD_TIMEOUT
         # Bytes unsent at the last look, inf if they cannot be compared with those of the next;
         # loop time of the last look that saw some taken.
@@ -174,11 +174,15 @@ class HttpConnection(asyncio.Protocol):
             return
         raw, rest = found
         self._begun = False
+        head = NO_HEAD
         try:
-            head = self._head = read_request(raw)
+            head = read_request(raw)
+            self._take(head, rest)
         except ClientError as error:
-            self._refuse(error, raw)
-            return
+            self._refuse(error, raw, head)
+
+    def _take(self, head: RequestHead, rest: bytes) -> None:
+        """Serve the request of this head, now or when its body is here; `rest` came behind it."""
         # After an upgrade that was not taken, intermediaries disagree on what follows.
         self.keep_alive = head.keep_alive and not (head.upgrade or self._host.draining)
         route = self._host.route(head)
@@ -212,12 +216,13 @@ class HttpConnection(asyncio.Protocol):
             left = arriving.due - self._loop.time()
             self._enter(BODY, min(BODY_TIMEOUT, left))
         else:
+            self._arriving = None
             self._early = arriving.surplus  # before it is served: an upgrade hands it over
             self._dispatch(arriving.head, arriving.route, body)
 
     def _dispatch(self, head: RequestHead, route: Route, body: bytes) -> None:
         """Hand the complete request to its route."""
-        reply = self._begin_reply()
+        reply = self._begin_reply(head)
         request = Request(head, body, reply.request_id, self.client, self._host.clock())
         try:
             route.handle(request, reply)
@@ -236,16 +241,13 @@ class HttpConnection(asyncio.Protocol):
         elif not reply.ended:
             reply.abort()
 
-    def _begin_reply(self) -> Reply:
-        """Enter BUSY; a stream lives for minutes, so the request's bytes are let go here."""
-        head = self._head
+    def _begin_reply(self, head: RequestHead) -> Reply:
+        """Enter BUSY."""
         given = head.get(b"x-request-id")
         id = given.decode() if given and REQUEST_ID.fullmatch(given) else self._host.request_id()
         reply = self._reply = Reply(self, id, head.method, head.http10)
-        self._head, self._arriving = NO_HEAD, None
         self._phase = BUSY
         self._unsent = inf  # more is to be written
-        self._deadline = inf
         return reply
 
     def _keep_early(self, data: bytes) -> None:
@@ -267,7 +269,10 @@ class HttpConnection(asyncio.Protocol):
         elif not self.keep_alive:
             self.close()
         elif not self._clogged:  # or requests whose answers nobody reads would fill our memory
-            self._enter(HEAD, IDLE_TIMEOUT)
+            self._phase = HEAD
+            self._deadline = self._loop.time() + IDLE_TIMEOUT
+            if self._alarm.handle is None:  # else it rings no later
+                self._alarm.sooner(self._deadline)
             if self._early:
                 # Not now: a thousand pipelined requests must neither nest a thousand calls nor
                 # hold up all other clients; and no more are taken meanwhile.
@@ -321,15 +326,18 @@ class HttpConnection(asyncio.Protocol):
         if self._early and self._phase is HEAD:
             self.data_received(b"")
 
-    def _refuse(self, error: GatewayError, data: bytes = b"") -> None:
+    def _refuse(
+        self, error: GatewayError, data: bytes = b"", head: RequestHead = NO_HEAD
+    ) -> None:
         """Answer a request that cannot be read, and trust nothing that follows it.
 
-        `data` is what came last, if that is why.
+        `data` is what came last, if that is why; `head` is that of the request, if it is known.
         """
         self.keep_alive = False
         self._refused = True
-        head = self._head
-        reply = self._begin_reply()
+        arriving, self._arriving = self._arriving, None
+        head = head if arriving is None else arriving.head
+        reply = self._begin_reply(head)
         reply.error_body = self._host.error_body(head.path or self._reader.path(data))
         reply.error(error)
         self._host.on_refused(error, head, reply.request_id, self.client)
@@ -357,8 +365,10 @@ class HttpConnection(asyncio.Protocol):
         if self._transport is not None and self._transport.get_write_buffer_size():
             return self._ring_unsent(now, unsent(self._transport))
         self._unsent = inf
+        if self._phase is BUSY:
+            return None
         if now < self._deadline:
-            return None if self._deadline == inf else self._deadline
+            return self._deadline
         if self._phase is BODY or (self._phase is HEAD and self._reader.pending):
             self._refuse(RequestTimeout("the request did not arrive in time"))
             return self._deadline

@@ -130,9 +130,10 @@ class Live(msgspec.Struct, eq=False):
     def leave(self, reader: Reader) -> None:
         """Remove a reader; an open log without one goes on only as long as it may."""
         readers = self.readers
-        if reader not in readers:
+        try:
+            readers.remove(reader)
+        except ValueError:
             return
-        readers.remove(reader)
         if self.producer is None:
             self.log.touch(self._hub.loop.time())
         if readers:
@@ -224,7 +225,7 @@ class Hub:
         self._channels: set[Live] = set()
         self._kept: OrderedDict[Live, float] = OrderedDict()  # closed ones, until when
         self._kept_bytes = 0
-        self._names: list[tuple[str, str]] = []  # drawn, and not given yet
+        self._names: dict[str, str] = {}  # ids by epochs, drawn and not given yet
         self._alarm = Alarm(loop, self._look, loop.time() + LOOK)
 
     def __len__(self) -> int:
@@ -241,9 +242,9 @@ class Hub:
         kind: type[EventLog] = EventLog,
     ) -> Live:
         """Create an empty log for `producer` to fill, under an id nobody can guess."""
-        id, epoch = self._name()
+        epoch, id = self._name()
         log = kind(id, epoch, subject=subject, dialect=dialect)
-        return self.add(Live(log, self, producer, grace=grace, patience=patience))
+        return self.add(Live(log, self, producer, grace, patience))
 
     def add(self, live: Live) -> Live:
         """Take a log in; another of its id must have been forgotten before."""
@@ -274,20 +275,17 @@ class Hub:
 
     def id(self) -> str:
         """Return an id for a generation, which nobody can guess."""
-        return self._name()[0]
+        return self._name()[1]
 
     def epoch(self) -> str:
         """Return an epoch that no other log has."""
-        return self._name()[1]
+        return self._name()[0]
 
     def _name(self) -> tuple[str, str]:
-        """Return an id and an epoch for a new log."""
-        while True:
-            if not self._names:
-                self._names = draw()
-            name = self._names.pop()
-            if name[1] not in self._by_epoch:
-                return name
+        """Return an epoch and an id for a new log."""
+        while not self._names:
+            self._names = {epoch: id for id, epoch in draw() if epoch not in self._by_epoch}
+        return self._names.popitem()
 
     @property
     def channels(self) -> int:
@@ -314,9 +312,12 @@ class Hub:
 
     def closed(self, live: Live) -> None:
         """Keep a log that has just closed for its time; a channel stays until it is deleted."""
-        if live.producer is None or live not in self._open:
+        if live.producer is None:
             return
-        self._open.remove(live)
+        try:
+            self._open.remove(live)
+        except KeyError:  # it was forgotten
+            return
         live.producer = None  # it leads to the request, the connection, and more
         log = live.log
         log.compact()

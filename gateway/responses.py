@@ -138,8 +138,8 @@ class Responses:
         else:
             raise ClientError("starting_after is a sequence number", param="starting_after")
         SseView(
-            live, visit.reply, self._desk, fields=lambda: location(live.log), cursor=cursor,
-            subject=visit.caller.subject, left=visit.ending(),
+            live, visit.reply, self._desk,
+            fields=lambda: location(live.log), cursor=cursor, left=visit.ending(),
         ).attach()  # fmt: skip
 
     def _answer(self, visit: Visit, live: Live, noted: Noted) -> None:

@@ -330,5 +330,5 @@ def request_ids() -> Callable[[], str]:
 
     They need not be hard to guess, only unlike those of any other process.
     """
-    prefix, numbers = "req_" + os.urandom(8).hex(), itertools.count(1)
-    return lambda: f"{prefix}{next(numbers):08x}"
+    write = ("req_" + os.urandom(8).hex() + "{:08x}").format
+    return map(write, itertools.count(1)).__next__

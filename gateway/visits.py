@@ -32,7 +32,7 @@ class Visit(msgspec.Struct, eq=False):
     request: Request
     reply: Reply
     caller: Caller
-    _accounted: bool = False
+    accounted: bool = False  # or left to a job, which knows more
 
     def log(self, id: str) -> Live:
         """Return the log of this id.
@@ -75,10 +75,6 @@ class Visit(msgspec.Struct, eq=False):
         except CursorGone:
             return log.base, False
 
-    def taken(self) -> None:
-        """Leave the line in the log to a job, which knows more."""
-        self._accounted = True
-
     def ending(self) -> Callable[[], None]:
         """Return what is to be called when the visit's view has ended.
 
@@ -90,9 +86,9 @@ class Visit(msgspec.Struct, eq=False):
 
     def account(self, error: str = "") -> None:
         """Count and log the request.  Only the first call counts."""
-        if self._accounted:
+        if self.accounted:
             return
-        self._accounted = True
+        self.accounted = True
         desk, request, reply = self._desk, self.request, self.reply
         duration = desk.clock() - request.received
         desk.metrics.request(self._name, "", "", reply.status, duration)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway._sseparse import Head, Names, cut_head, fields, length_of
+from gateway._sseparse import Head, HeadCutter, Names, fields, length_of
 from tests.asking import fields_of
 
 
@@ -94,7 +94,7 @@ def test_a_name_of_one_letter_leaves_the_interpreters_own_bytes_alone():
 def test_a_head_ends_where_the_first_empty_line_does(data, before, line_limit, limit, most):
     start = len(before) if data.startswith(before) else 0
     end = plain_head_end(data, start, line_limit, limit, most)
-    found = cut_head(data, before, line_limit, limit, most)
+    found = HeadCutter(before, line_limit, limit, most).cut(data)
     assert found == (None if end < 0 else (data[start:end], data[end:]))
 
 

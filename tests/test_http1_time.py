@@ -173,6 +173,8 @@ def test_an_answer_may_take_hours_and_costs_no_timer():
 
     assert client.answers == [200]
     assert client.is_open
+    site.loop.wind(0.2)
+    assert client.transport.closed
 
 
 def test_a_refused_client_that_goes_on_sending_is_cut_without_being_read():

@@ -6,6 +6,7 @@ import json
 import tracemalloc
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import oracle
 import orjson
@@ -724,6 +725,8 @@ ARGUMENTS = {
     "before": b"", "after": b"", "left": b"", "right": b"",
     "fields": Fields(), "http10": False, "names": (b"host",),
     "method": "", "path": "", "query": "", "status": 200, "seconds": 1.0,
+    "line_limit": 5, "most": 5, "id": "gen_1", "subject": "",
+    "live": None, "desk": SimpleNamespace(young=set()), "reply": SimpleNamespace(), "cursor": 0,
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from gateway.views.durable import DurableView
 from gateway.views.eventsource import EventSourceView
 from gateway.views.long_poll import LongPoll
 from gateway.views.poll import catch_up
-from gateway.views.sse import SseView
+from gateway.views.sse import ResumableView
 from tests.view_scenes import Client, FakeTap, ViewScene, chunk, events
 
 
@@ -87,7 +87,7 @@ def visit(scene: ViewScene, transport: str, cursor: int) -> Client:
         "eventsource": lambda: EventSourceView(live, reply, desk, cursor=cursor),
         "durable": lambda: DurableView(live, reply, desk, cursor=cursor),
         "chat_events": lambda: ChatEventsView(live, reply, desk, cursor=cursor),
-        "sse": lambda: SseView(live, reply, desk, fields=bytes, ids=True, cursor=cursor),
+        "sse": lambda: ResumableView(live, reply, desk, fields=bytes, cursor=cursor),
         "long_poll": lambda: LongPoll(live, reply, desk, cursor=cursor, wait=25.0),
     }[transport]()
     view.attach()

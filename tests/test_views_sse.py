@@ -13,7 +13,7 @@ from gateway.upstream_errors import UpstreamTimeout
 from gateway.views.chat_events import ChatEventsView
 from gateway.views.durable import DurableView
 from gateway.views.eventsource import EventSourceView
-from gateway.views.sse import FIRST_HEARTBEAT, SseView
+from gateway.views.sse import FIRST_HEARTBEAT, ResumableView, SseView
 from gateway.views.view import HEARTBEAT
 from tests.fakes import FakeWire
 from tests.scenes import LogScene
@@ -32,8 +32,8 @@ class Scene(LogScene):
         self.reply = Reply(self.wire, "id-1", "POST", http10=False)
         self.asked = 0  # how often the fields of the head were asked for
         self.left = 0
-        self.view = SseView(
-            self.live, self.reply, self.desk, fields=self.fields, ids=ids, left=self.leave
+        self.view = (ResumableView if ids else SseView)(
+            self.live, self.reply, self.desk, fields=self.fields, left=self.leave
         )
         self.view.attach()
 
@@ -345,7 +345,7 @@ def test_a_client_that_comes_later_gets_what_it_missed_and_the_end():
 
     wire = FakeWire()
     reply = Reply(wire, "id-2", "POST", http10=False)
-    view = SseView(scene.live, reply, scene.desk, fields=bytes, ids=True, cursor=1)
+    view = ResumableView(scene.live, reply, scene.desk, fields=bytes, cursor=1)
     view.attach()
 
     rest = block(scene, 2, b"data: b\n\n") + block(scene, 2, b"data: [DONE]\n\n")

@@ -14,7 +14,7 @@ from gateway.views.eventsource import EventSourceView
 from gateway.views.long_poll import LongPoll
 from gateway.views.poll import catch_up
 from gateway.views.socket import SocketView
-from gateway.views.sse import SseView
+from gateway.views.sse import ResumableView, SseView
 from gateway.websocket import Session
 from tests.fake_client import Site
 from tests.fake_websocket import TEXT, UPGRADE, SocketClient, frame
@@ -254,7 +254,7 @@ class SocketWay(NamedTuple):
 
 WAYS: dict[str, HttpWay | SocketWay] = {
     "plain": HttpWay(_from_start, Walker.plain),
-    "resumable": HttpWay(_view(SseView, fields=bytes, ids=True), Walker.resumable),
+    "resumable": HttpWay(_view(ResumableView, fields=bytes), Walker.resumable),
     "eventsource": HttpWay(_view(EventSourceView), Walker.eventsource),
     "chat_events": HttpWay(_view(ChatEventsView), Walker.chat_events),
     "durable": HttpWay(_view(DurableView), Walker.durable),

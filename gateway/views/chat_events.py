@@ -1,18 +1,16 @@
 """A chat completion for a browser's EventSource: text and deltas, in blocks a page can use."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from gateway._sseparse import entries
-from gateway.desk import STREAMS, Desk
+from gateway.desk import STREAMS
 from gateway.dialects import openai
 from gateway.dialects.calls import encode
 from gateway.dialects.chunks import choice, read, summary
 from gateway.eventlog import EventLog, State
-from gateway.hub import Live
-from gateway.reply import Reply
 from gateway.views.eventsource import RETRY
 from gateway.views.portion import Portion
-from gateway.views.view import SSE_FIELDS, TYPE, StreamView, block, location
+from gateway.views.view import COMMENT, HEAD, StreamView, block, location
 
 
 class ChatEventsView(StreamView):
@@ -27,22 +25,9 @@ class ChatEventsView(StreamView):
     """
 
     transport = "chat_events"
+    style = None
 
     __slots__ = ()
-
-    def __init__(
-        self,
-        live: Live,
-        reply: Reply,
-        desk: Desk,
-        *,
-        cursor: int = 0,
-        subject: str = "",
-        left: Callable[[], None] | None = None,
-    ) -> None:
-        super().__init__(
-            live, reply, desk, cursor=cursor, subject=subject, left=left, style=None
-        )
 
     def attach(self, dropped: Sequence[str] = ()) -> None:
         """Begin to follow the log; the head and the first block go out at once.
@@ -54,11 +39,11 @@ class ChatEventsView(StreamView):
         if dropped:
             told["dropped_params"] = dropped
         start = block(log.cursor(self.cursor), b"start", encode(told))
-        self._start().write(b":\n" + RETRY + start)
+        self._say(COMMENT + RETRY + start)
         super().attach()
 
     def _fields(self) -> bytes:
-        return TYPE + SSE_FIELDS + location(self._live.log)
+        return HEAD + location(self._live.log)
 
     def _framed(self, portion: Portion) -> bytes:
         log = self._live.log

@@ -46,6 +46,7 @@ class DurableView(StreamView):
     """
 
     transport = "durable"
+    style = None
 
     __slots__ = ("_coded", "_stream_cursor", "_until")
 
@@ -60,9 +61,7 @@ class DurableView(StreamView):
         subject: str = "",
         left: Callable[[], None] | None = None,
     ) -> None:
-        super().__init__(
-            live, reply, desk, cursor=cursor, subject=subject, left=left, style=None
-        )
+        super().__init__(live, reply, desk, cursor=cursor, subject=subject, left=left)
         log = live.log
         # Of this answer, which is over before it could go backwards.
         self._stream_cursor = stream_cursor(desk.wall(), given_cursor)
@@ -72,8 +71,8 @@ class DurableView(StreamView):
     def attach(self) -> None:
         """Begin to follow the log; the head and what there is go out at once."""
         super().attach()
-        if self._body is None:
-            self._start().write(self._control(self.cursor))
+        if not self._reply.status:
+            self._say(self._control(self.cursor))
 
     def _fields(self) -> bytes:
         return TYPE + SSE_FIELDS + (BASE64 if self._coded else b"")

@@ -8,7 +8,7 @@ from gateway._sseparse import IDS
 from gateway.desk import Desk
 from gateway.hub import Live
 from gateway.reply import Reply
-from gateway.views.view import SSE_FIELDS, TYPE, StreamView, beginning, block, end, greeting
+from gateway.views.view import COMMENT, StreamView, beginning, block, end, greeting
 
 
 # Milliseconds after which a client comes back.  Browsers take 3 to 5 s on their own; the
@@ -26,6 +26,7 @@ class EventSourceView(StreamView):
     """
 
     transport = "eventsource"
+    style = IDS
 
     __slots__ = ("_recovered",)
 
@@ -41,18 +42,13 @@ class EventSourceView(StreamView):
         left: Callable[[], None] | None = None,
     ) -> None:
         cursor = cursor if recovered else live.log.base
-        super().__init__(
-            live, reply, desk, cursor=cursor, subject=subject, left=left, style=IDS
-        )
+        super().__init__(live, reply, desk, cursor=cursor, subject=subject, left=left)
         self._recovered = recovered
 
     def attach(self) -> None:
         """Begin to follow the log; the head and the first block go out at once."""
-        self._start().write(b":\n" + RETRY + self._opening())
+        self._say(COMMENT + RETRY + self._opening())
         super().attach()
-
-    def _fields(self) -> bytes:
-        return TYPE + SSE_FIELDS
 
     def _opening(self) -> bytes:
         log = self._live.log

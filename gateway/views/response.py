@@ -30,10 +30,9 @@ class ResponseView(View):
         desk: Desk,
         *,
         fields: Callable[[], bytes],
-        subject: str = "",
         left: Callable[[], None] | None = None,
     ) -> None:
-        super().__init__(live, desk, subject=subject, left=left)
+        super().__init__(live, desk, left=left)
         self._reply = reply
         self._more = fields  # asked once, when the head is written
         reply.on_gone = self.leave

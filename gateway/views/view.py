@@ -6,12 +6,11 @@ portion at a time.
 """
 
 import random
-from collections.abc import Callable
 from typing import ClassVar
 
 import orjson
 
-from gateway._sseparse import RAW, Follower, Outlet
+from gateway._sseparse import RAW, Follower, Streamed
 from gateway.alarm import Alarm
 from gateway.desk import STREAMS, Desk
 from gateway.eventlog import EventLog
@@ -35,6 +34,9 @@ SSE_FIELDS = (
     b"x-content-type-options: nosniff\r\n"
     b"cross-origin-resource-policy: same-origin\r\n"
 )
+HEAD = TYPE + SSE_FIELDS
+# A heartbeat.  No blank line: that would erase a client's last id (facts §2.7).
+COMMENT = b":\n"
 
 
 def block(id: str, event: bytes, data: bytes) -> bytes:
@@ -80,37 +82,10 @@ class View(Follower):
     transport: ClassVar[str]  # a label
     detaches = True  # its client may come back, so the log waits for it
 
-    __slots__ = ("_attached", "_cursor", "_desk", "_left", "_live", "subject")
+    __slots__ = ()
 
-    def __init__(
-        self,
-        live: Live,
-        desk: Desk,
-        *,
-        cursor: int = 0,
-        subject: str = "",
-        left: Callable[[], None] | None = None,
-    ) -> None:
-        self.outlet = None  # where batches go as they come, once it is open
-        self.subject = subject  # who sees: entries of a channel may be for some only
-        self._live = live
-        self._desk = desk
-        self._cursor = cursor  # of the last entry taken, while there is no outlet
-        self._left = left  # called once, when it sees no more
-        self._attached = False
-
-    @property
-    def cursor(self) -> int:
-        """Number of the last entry taken."""
-        return self._cursor if self.outlet is None else self.outlet.cursor
-
-    def attach(self) -> None:
-        """Begin to follow the log, with what is in it already."""
-        self._attached = True
-        self._live.follow(self)
-        log = self._live.log
-        if log.tail > self._cursor or log.closed:
-            self.wake()
+    _live: Live
+    _desk: Desk
 
     def ready(self) -> None:
         """Have an outlet from now on, if at all: the first entry is about to come."""
@@ -143,14 +118,6 @@ class View(Follower):
         """Break off without an end, and leave: who comes back learns what became of the log."""
         self._cut()
         self.leave()
-
-    def leave(self) -> None:
-        """Stop following: the client is gone, or has everything.  May be called twice."""
-        if self._attached:
-            self._attached = False
-            self._live.leave(self)
-            if self._left is not None:
-                self._left()
 
     def retire(self) -> None:
         """Leave a log that has no end; its client comes back, to another process."""
@@ -186,72 +153,54 @@ class View(Follower):
         raise NotImplementedError
 
 
-class StreamView(View):
+class StreamView(View, Streamed):
     """A view that is the body of one streamed answer, with heartbeats in its silences.
 
     With a `style` that the compiled module has, batches go to it the short way, through its
     outlet.  With none, it is woken for each and frames it itself.
     """
 
+    style: ClassVar[int | None] = RAW
     # Seconds without a word after which the first heartbeat is due, and with it the head.
     first_silence: ClassVar[float] = HEARTBEAT
 
-    __slots__ = ("_alarm", "_beat", "_body", "_reply", "_style")
+    __slots__ = ("_beat",)
 
-    def __init__(
-        self,
-        live: Live,
-        reply: Reply,
-        desk: Desk,
-        *,
-        cursor: int = 0,
-        subject: str = "",
-        left: Callable[[], None] | None = None,
-        style: int | None = RAW,
-    ) -> None:
-        super().__init__(live, desk, cursor=cursor, subject=subject, left=left)
-        self._reply = reply
-        self._style = style
-        self._body: Outlet | None = None  # of the answer, once it has begun
-        self._beat = desk.loop.time()  # when we last wrote of our own accord, or began
-        self._alarm: Alarm | None = None  # until it is no longer young
-        desk.young.add(self)
-        reply.on_gone = self.leave
-        reply.on_writable = self.wake
-
-    def leave(self) -> None:
-        """Stop following: the client is gone, or has everything.  May be called twice."""
-        self._desk.young.discard(self)
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._reply.on_gone = self._reply.on_writable = None
-        super().leave()
+    _reply: Reply
+    _alarm: Alarm | None
+    _beat: float  # since it has an alarm: when we last wrote of our own accord, or began
 
     def retire(self) -> None:
         """End the answer; whoever reads on comes back, not all in the same moment."""
         if self._attached:
-            (self._body or self._start()).write(b"retry: %d\n\n" % random.randrange(*COMEBACK))
+            self._say(b"retry: %d\n\n" % random.randrange(*COMEBACK))
             self._reply.end(b"")
             self.leave()
 
     def ready(self) -> None:
         """Have an outlet from now on, if at all: the first entry is about to come."""
-        if self._body is None and self._style is not None and not self._reply.paused:
+        reply = self._reply
+        if not reply.status and self.style is not None and not reply.paused:
             self._start()
 
-    def _start(self) -> Outlet:
-        """Write the head of the answer, with the first piece."""
-        style, fields = self._style, self._fields()
-        if style is None:
-            self._body = self._reply.start(200, fields)
+    def _start(self) -> None:
+        """Let the head of the answer go out, with the first piece."""
+        if self.style is None:
+            self._reply.start(200, self._fields())
         else:
             epoch = self._live.log.epoch.encode()
-            self._body = self.outlet = self._reply.start(200, fields, style=style, epoch=epoch)
-            self.outlet.cursor = self._cursor
-        return self._body
+            outlet = self._reply.start(200, self._fields(), style=self.style, epoch=epoch)
+            outlet.cursor = self._cursor
+            self.outlet = outlet
 
     def _fields(self) -> bytes:
-        raise NotImplementedError
+        return HEAD + self._more()
+
+    def _say(self, data: bytes) -> None:
+        """Write a piece, after the head."""
+        if not self._reply.status:
+            self._start()
+        self._reply.write(data)
 
     def _paused(self) -> bool:
         return self._reply.paused
@@ -262,18 +211,18 @@ class StreamView(View):
     def _take(self, portion: Portion) -> None:
         data = self._framed(portion)
         if data:
-            (self._body or self._start()).write(data)
+            self._say(data)
         self._advance(portion.end)
 
     def _framed(self, portion: Portion) -> bytes:
         if not portion.batches:
             return b""
-        assert self._style is not None
+        assert self.style is not None
         epoch = self._live.log.epoch.encode()
-        return b"".join([batch.framed(self._style, epoch) for batch in portion.batches])
+        return b"".join([batch.framed(self.style, epoch) for batch in portion.batches])
 
     def _finish(self, portion: Portion) -> None:
-        if self._body is None:
+        if not self._reply.status:
             if self._refused():
                 return
             self._start()
@@ -298,20 +247,21 @@ class StreamView(View):
         raise NotImplementedError
 
     def _heartbeat(self) -> bytes:
-        return b":\n"  # no blank line: that would erase a client's last id (facts §2.7)
+        return COMMENT
 
     def due(self, now: float) -> None:
         """Have an alarm from now on."""
+        self._beat = now - self._desk.young.seconds
         self._alarm = Alarm(self._desk.loop, self._ring, now)
 
     def _ring(self, now: float) -> float:
         """Write a heartbeat after a silence."""
         # Asked here and not noted for each event: the log's last entry is what we wrote last.
-        silence = self.first_silence if self._body is None else HEARTBEAT
+        silence = HEARTBEAT if self._reply.status else self.first_silence
         due = max(self._beat, self._live.last) + silence
         if now < due:
             return due
         if not self._reply.paused:
-            (self._body or self._start()).write(self._heartbeat())
+            self._say(self._heartbeat())
         self._beat = now
         return now + HEARTBEAT

@@ -64,7 +64,7 @@ def generation(stand: Stand) -> Live:
 
 def kill(stand: Stand) -> None:
     """Drop all connections of clients, as a network does."""
-    for connection in stand.server.public.connections:
+    for connection in stand.server.public.host.connections:
         connection.abort()
 
 
