@@ -20,6 +20,7 @@ from statistics import median
 from typing import Any
 
 import loadgen
+import machine
 import targets
 from loadgen import Load, LoadError
 from programs import LOADGEN, BuildError
@@ -31,6 +32,8 @@ from targets import TARGETS, UPSTREAMS, StartError, Target
 BUSY = 0.85
 # Above this share of the proxy's core, what others did there has slowed it and cooled its caches.
 DISTURBED = 0.05
+# Seconds in which the machine is looked at.
+PROBE = 1.0
 # Enough to import, open pools and fill caches; the same for everybody.
 WARM_UP = Load("stream", connections=8, tokens=20, interval=2, seconds=1)
 
@@ -266,6 +269,14 @@ def _options() -> argparse.Namespace:
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
     LOADGEN.build()
+    with machine.awake() as kept_awake:
+        share = machine.lost(targets.cores()[0], PROBE)
+        for line in machine.remarks(kept_awake=kept_awake, share=share):
+            print(f"\n{line}", flush=True)
+        return _run_all(options)
+
+
+def _run_all(options: argparse.Namespace) -> dict[str, Any]:
     everything = {}
     for name in options.scenarios:
         scenario = scenarios(options.duration)[name]
