@@ -158,20 +158,21 @@ cdef class Names:
 
     cdef:
         tuple _names
-        unsigned long long _sizes   # a bit for each length that one of them has, below 64
+        # A bit for each length that one begun by this byte has, below 64: it rules out most.
+        unsigned long long[256] _sizes
 
     def __init__(self, names):
         self._names = tuple(names)
-        self._sizes = 0
+        memset(self._sizes, 0, sizeof(self._sizes))
         for name in self._names:
-            self._sizes |= self._bit(len(<bytes?>name))
+            self._sizes[<unsigned char>PyBytes_AS_STRING(<bytes?>name)[0]] |= self._bit(len(name))
 
     cdef unsigned long long _bit(self, Py_ssize_t size) noexcept:
         return <unsigned long long>1 << min(size, 63)
 
     cdef bint _hold(self, const char *name, Py_ssize_t size) noexcept:
         """Say whether the name is one of these, in lower case or not."""
-        if not self._sizes & self._bit(size):
+        if not self._sizes[LOWER[<unsigned char>name[0]]] & self._bit(size):
             return False
         for wanted in self._names:
             if named(name, size, <bytes>wanted):

@@ -32,7 +32,7 @@ from cpython.list cimport PyList_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from cython cimport final
-from libc.string cimport memchr, memcmp, memcpy, strchr, strlen, strncmp
+from libc.string cimport memchr, memcmp, memcpy, memset, strchr, strlen, strncmp
 
 from re import compile as regex
 

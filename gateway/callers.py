@@ -17,8 +17,10 @@ what is kept in memory tells anything about a key.
 from collections.abc import Iterable
 from hashlib import sha256
 from hmac import compare_digest
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 from urllib.parse import parse_qsl
+
+import msgspec
 
 from gateway.client_errors import Forbidden, InvalidApiKey, Misdirected
 from gateway.cors import SAFE, SAID_OF_PAGES, Cors
@@ -32,7 +34,7 @@ TICKET: Final = frozenset(("ticket",))
 QUERY_KEYS: Final = frozenset(("api_key", "key"))
 
 
-class Caller(NamedTuple):
+class Caller(msgspec.Struct, frozen=True):
     """Who calls, and what that one may do."""
 
     subject: str = ""  # whose logs these are; "" where the gateway is open

@@ -1,12 +1,14 @@
 """How a client wants its answer: in which way, and what becomes of it when the client leaves."""
 
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from gateway._sseparse import Names
 from gateway.guard import RequestHead
 
 
-class Manner(NamedTuple):
+class Manner(msgspec.Struct, frozen=True):
     """What a head says about the manner of its answer."""
 
     key: bytes = b""  # the same request under the same key is answered once

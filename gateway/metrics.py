@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import accumulate
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
+import msgspec
 from prometheus_client import generate_latest
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
@@ -83,14 +84,14 @@ class Series(Generic[Slot]):
         return found
 
 
-class TargetMetrics(NamedTuple):
+class TargetMetrics(msgspec.Struct, frozen=True):
     """What is measured about one model at one upstream; seconds."""
 
     ttft: Histogram
     gaps: Histogram
 
 
-class UpstreamMetrics(NamedTuple):
+class UpstreamMetrics(msgspec.Struct, frozen=True):
     """What is measured about one upstream; seconds."""
 
     pool_wait: Histogram

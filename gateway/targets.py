@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import msgspec
+
 from gateway.balance import Candidate, choose
 from gateway.desk import Desk
 from gateway.metrics import TargetMetrics
@@ -13,7 +15,7 @@ from gateway.settings import Model
 GRACE = 60.0
 
 
-class Target(NamedTuple):
+class Target(msgspec.Struct, frozen=True):
     """An upstream, and how a model is there."""
 
     provider: Provider

@@ -11,6 +11,8 @@ from hashlib import sha256
 from secrets import token_hex
 from typing import Final, NamedTuple
 
+import msgspec
+
 from gateway.callers import Caller
 
 
@@ -50,7 +52,7 @@ class Tickets:
         self._make_room(now)
         ticket = token_hex(TICKET_BYTES)
         expires, hash = now + LIFETIME, _hash(ticket)
-        self._alive[hash] = _Ticket(caller._replace(opens=opens), expires)
+        self._alive[hash] = _Ticket(msgspec.structs.replace(caller, opens=opens), expires)
         self._of.setdefault(caller.subject, OrderedDict())[hash] = None
         return ticket, expires
 

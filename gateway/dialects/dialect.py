@@ -7,6 +7,8 @@ dialect, and what of a client's.  Most dialects have both.
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
 from gateway.chat import Answer, ChatRequest, Event, Usage
 from gateway.dialects.calls import Call, Heading, Written
 from gateway.errors import GatewayError
@@ -62,7 +64,7 @@ class Wire(NamedTuple):
     fields: tuple[tuple[bytes, bytes], ...] = ()  # that a request must have, unless it has them
 
 
-class UpstreamDialect(NamedTuple):
+class UpstreamDialect(msgspec.Struct, frozen=True):
     """How to ask an upstream in a dialect, and to read what it says.
 
     Whatever reads an answer raises UpstreamError.
@@ -81,7 +83,7 @@ class UpstreamDialect(NamedTuple):
     steady: bool = False
 
 
-class ClientDialect(NamedTuple):
+class ClientDialect(msgspec.Struct, frozen=True):
     """How a client asks in a dialect, and how it is answered.
 
     Whatever reads a request raises ClientError, naming the parameter.
