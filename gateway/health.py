@@ -105,4 +105,4 @@ class HealthCheck:
             if provider.breaker.revived():
                 log.info("upstream is alive, used again", upstream=provider.name)
         elif provider.breaker.failed(self._desk.clock()):
-            log.warning("upstream is failing, left alone", upstream=provider.name)
+            log.warning("upstream is failing, left alone", upstream=provider.name, why=complaint)

@@ -51,6 +51,10 @@ class Keyring:
         """How many are refused by the provider."""
         return sum(key.out for key in self._keys)
 
+    def place(self, key: Key) -> int:
+        """Return where a key stands in the configuration: all that may be said of it."""
+        return self._keys.index(key)
+
     def wait(self, now: float) -> float:
         """Return the seconds until a key is ready; infinity if all are out and none is due."""
         waits = [key.until - now for key in self._keys if key.until <= now or not key.out]

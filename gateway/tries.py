@@ -87,8 +87,9 @@ class Try(Exchange, kw_only=True):
         if blames(error):
             if breaker.failed(now):
                 self._desk.log.warning(
-                    "upstream is failing, left alone", upstream=self.provider.name
-                )
+                    "upstream is failing, left alone",
+                    upstream=self.provider.name, why=error.message,
+                )  # fmt: skip
         elif self._probe and not isinstance(error, UpstreamAnswer | UpstreamRefused):
             breaker.given_up()
         elif self._probe:
@@ -147,7 +148,8 @@ class Try(Exchange, kw_only=True):
             if provider.keys.refused(key, now):
                 self._desk.log.warning(
                     "upstream refuses a key, taken out",
-                    upstream=provider.name, status=error.status, out=provider.keys.out,
+                    upstream=provider.name, key=f"keys[{provider.keys.place(key)}]",
+                    status=error.status, out=provider.keys.out,
                 )  # fmt: skip
         elif error.status == 429:
             delay = USUAL_COOLING if error.delay is None else error.delay

@@ -394,7 +394,8 @@ def test_the_opening_of_a_breaker_is_told_to_the_operator_once():
         scene.begin()
         scene.fail(refused())
 
-    assert scene.lines == [("upstream is failing, left alone", {"upstream": "a"})]
+    told = {"upstream": "a", "why": "x"}
+    assert scene.lines == [("upstream is failing, left alone", told)]
 
 
 def test_the_closing_of_a_breaker_is_told_too():

@@ -451,7 +451,8 @@ async def test_a_key_that_is_refused_is_taken_out_and_the_request_goes_on_with_a
     assert counted(metrics, "upstream_keys_out") == {'upstream="keyed"': 1}
     assert counted(metrics, "breaker_state") == {}
     (line,) = [line for line in stand.log_lines if line["level"] == "warning"]
-    assert (line["upstream"], line["status"], line["out"]) == ("keyed", status, 1)
+    assert (line["upstream"], line["key"]) == ("keyed", "keys[0]")
+    assert (line["status"], line["out"]) == (status, 1)
     assert "sk-" not in str(stand.log_lines)
 
 

@@ -62,7 +62,8 @@ async def test_checks_that_fail_open_the_breaker_as_requests_do_and_are_told_onc
     assert state is State.OPEN
     assert figure(metrics, "failed") == LIMIT
     assert changes(stand) == ["upstream fails its health check"]
-    assert "upstream is failing, left alone" in [line["msg"] for line in stand.log_lines]
+    (left,) = [line for line in stand.log_lines if line["msg"] == "upstream is failing, left alone"]
+    assert left["why"] == "status 500"
 
 
 async def test_a_check_that_passes_closes_an_open_breaker_before_its_rest_is_over():

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import resource
 import signal
 import sys
@@ -57,7 +58,10 @@ async def _serve(host: str, port: int, defaults: Options, announce: Callable[[st
     try:
         await mock.start(host, port)
     except OSError as error:
-        print(f"cannot listen on {host}:{port}: {error.strerror or error}", file=sys.stderr)
+        # uvloop's own text names the address again; a failed look-up has a number below 0.
+        number = error.errno or 0
+        why = os.strerror(number) if number > 0 else error.strerror or error
+        print(f"headgate mock: cannot listen on {host}:{port}: {why}", file=sys.stderr)
         return EX_UNAVAILABLE
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
