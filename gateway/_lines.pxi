@@ -60,8 +60,8 @@ cdef extern from "<time.h>":
 cdef enum:
     # Characters of one value: a model name or a path can be as long as a client likes.
     VALUE_LIMIT = 512
-    # Bytes of a line: eight values as long as they may be, and 1 KB for names and numbers.
-    LINE_ROOM = 8 * VALUE_LIMIT + 1024
+    # Bytes of a line: ten values as long as they may be, and 1 KB for names and numbers.
+    LINE_ROOM = 10 * VALUE_LIMIT + 1024
     STAMP_ROOM = 32
     TIMING_ROOM = 160
 
@@ -187,10 +187,12 @@ def request_line(double now, tuple values not None):
     cdef:
         char line[LINE_ROOM]
         char *at
-        str request_id, route, method, path, model, upstream, end, client, error
+        str request_id, route, method, path, model, upstream, end, client, subject, generation
+        str error
     (
         request_id, route, method, path, model, upstream, status, end, ttft, duration,
-        events, tokens_in, tokens_out, size, overhead, client, retries, hedged, error,
+        events, tokens_in, tokens_out, size, overhead, client, subject, generation,
+        retries, hedged, error,
     ) = values
     if retries or hedged or error or "?" in path or not (request_id and method and path and client):
         return None
@@ -210,5 +212,10 @@ def request_line(double now, tuple values not None):
     at = say_count(say(at, b',"tokens_out":'), tokens_out)
     at = say_count(say(at, b',"bytes":'), size)
     at = say_ms(say(at, b',"overhead_ms":'), overhead)
-    at = say(say_text(say(at, b',"client":'), client), b"}\n")
+    at = say_text(say(at, b',"client":'), client)
+    if subject:
+        at = say_text(say(at, b',"subject":'), subject)
+    if generation:
+        at = say_text(say(at, b',"generation":'), generation)
+    at = say(at, b"}\n")
     return None if at is NULL else PyBytes_FromStringAndSize(line, at - line)

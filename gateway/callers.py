@@ -161,7 +161,7 @@ class Callers:
 def _entry(key: Key) -> tuple[bytes, tuple[bytes, Caller]]:
     models = None if key.models is None or "*" in key.models else frozenset(key.models)
     hash = sha256(key.key.reveal().encode()).digest()
-    return hash, (hash, Caller(key.subject, models))
+    return hash, (hash, Caller(str(key.subject), models))
 
 
 def _tickets(head: RequestHead) -> set[bytes]:

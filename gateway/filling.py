@@ -37,6 +37,7 @@ class Filler(Job):
             self, subject=order.subject, dialect=order.dialect.name,
             grace=order.grace, patience=order.patience, kind=kind,
         )  # fmt: skip
+        self._record.generation = self.live.log.id
 
     @property
     def passed_to(self) -> str:

@@ -70,6 +70,8 @@ class RequestRecord(msgspec.Struct, kw_only=True):
     bytes: int = 0  # of the body, to the client
     overhead: float | None = None
     client: str  # address
+    subject: str = ""  # whose key it was
+    generation: str = ""  # the log it filled or was answered from
     retries: int = 0  # how often another, or the same again, was
     hedged: bool = False  # two were asked at once; `upstream` is the one that answered
     error: str = ""  # what went wrong, in words for an operator
@@ -281,6 +283,10 @@ def _request(time: str, record: RequestRecord) -> Line:
         "overhead_ms": _ms(record.overhead),
         "client": record.client,
     }
+    if record.subject:
+        line["subject"] = _cut(record.subject)
+    if record.generation:
+        line["generation"] = record.generation
     if record.retries:
         line["retries"] = record.retries
     if record.hedged:

@@ -78,6 +78,7 @@ class Job:
             method=head.method,
             path=head.path,
             model=call.model,
+            subject=order.subject,
         )
         dropped = self._attempts.rehearse() if order.early else ()
         # The latest, or of two at once the one that spoke; its provider is the one that is named.

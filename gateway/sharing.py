@@ -55,7 +55,7 @@ class Hit:
 
     __slots__ = (
         "_asked", "_client", "_desk", "_method", "_model", "_path", "_received", "_reply", "_route",
-        "_start", "live",
+        "_start", "_subject", "live",
     )  # fmt: skip
 
     def __init__(
@@ -72,6 +72,7 @@ class Hit:
         self._route = order.route
         self._model = order.targets.model.name
         self._asked = order.call.model
+        self._subject = order.subject
         self._client = request.client
         self._method = request.head.method
         self._path = request.head.path
@@ -121,6 +122,8 @@ class Hit:
                 end=self.live.log.reason if reply.ended else "disconnect",
                 duration=duration,
                 bytes=reply.bytes_sent,
+                subject=self._subject,
+                generation=self.live.log.id,
                 error=fault.message if fault is not None else "",
             )
         )

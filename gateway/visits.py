@@ -102,6 +102,7 @@ class Visit(msgspec.Struct, eq=False):
                 status=reply.status,
                 duration=duration,
                 bytes=reply.bytes_sent,
+                subject=self.caller.subject,
                 error=error,
             )
         )

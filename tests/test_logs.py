@@ -221,7 +221,11 @@ def test_only_a_terminal_gets_colours(pipe):
 
 def test_a_usual_request_is_written_the_short_way():
     """The long way is for what the short one leaves, and the two say the same."""
-    for usual in (record(), record(ttft=None, route="", model="", end="", tokens_in=None)):
+    for usual in (
+        record(),
+        record(ttft=None, route="", model="", end="", tokens_in=None),
+        record(subject="team-a", generation="gen_1"),
+    ):
         line = request_line(Clock().now, astuple(usual))
         assert line == long_way(Clock().now, usual)
 
@@ -237,6 +241,7 @@ UNUSUAL = {
     **dict.fromkeys(
         ("request_id", "route", "method", "path", "model", "upstream", "end", "client"), TEXTS
     ),
+    **dict.fromkeys(("subject", "generation"), TEXTS),
     **dict.fromkeys(("ttft", "overhead"), st.none() | SECONDS),
     **dict.fromkeys(("tokens_in", "tokens_out"), COUNTS_OR_NOT),
     **dict.fromkeys(("status", "events", "bytes"), st.integers(-1, 2**70)),

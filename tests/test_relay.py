@@ -234,7 +234,7 @@ async def test_the_upstream_sees_its_own_model_name_and_key_and_nothing_of_the_c
 LINE = [
     "time", "level", "msg", "request_id", "route", "method", "path", "model", "upstream", "status",
     "end", "ttft_ms", "duration_ms", "events", "tokens_in", "tokens_out", "bytes", "overhead_ms",
-    "client",
+    "client", "generation",
 ]  # fmt: skip
 
 
@@ -255,6 +255,7 @@ async def test_the_line_of_a_request_says_all_there_is_to_know_of_it():
     assert 0 < times[0] <= times[1]
     assert 0 < times[2] < times[1]
     assert line.pop("time").endswith("Z")
+    assert answer.headers["location"] == f"/v1/stream/{line.pop('generation')}"
     assert line == {
         "level": "info",
         "msg": "request",

@@ -9,7 +9,7 @@ from gateway.client_errors import SHOWN_NAME
 from gateway.host import MAX_UNWANTED
 from gateway.routes import MAX_BODY
 from gateway.series import ROUTES
-from tests.stand import Stand
+from tests.stand import Stand, chat
 
 
 GENERATIONS = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"]
@@ -349,3 +349,17 @@ async def test_what_is_kept_of_one_caller_is_of_no_other():
             assert await asked("c", "a") == (401, [], "https://a.example")
             assert await asked("a", "c") == (200, ["alias"], None)
         await client.close()
+
+
+async def test_the_log_says_whose_key_it_was():
+    async with Stand(more=CALLERS) as stand:
+        client = await stand.open()
+        key = "sk-a-0123456789abcdef"
+        await client.ask("GET", "/v1/models", x_api_key=key)
+        await client.ask("POST", "/v1/chat/completions", chat(model="alias"), x_api_key=key)
+        await client.close()
+
+    listed, asked = stand.log_lines[-2:]
+    assert (listed["path"], listed["subject"]) == ("/v1/models", "a")
+    assert (asked["path"], asked["subject"]) == ("/v1/chat/completions", "a")
+    assert key not in str(stand.log_lines)
