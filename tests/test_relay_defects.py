@@ -10,8 +10,10 @@ from gateway.errors import GatewayError
 from gateway.filling import Filler
 from gateway.relay import Job
 from gateway.unary import Unary
+from gateway.views.sse import SseView
 from tests.fakes import until
-from tests.stand import Stand
+from tests.scripted import CHUNKED, GOOD, NOTHING, TEXT, Scripted, chunk
+from tests.stand import Stand, chat
 
 
 STREAM = pytest.mark.parametrize("stream", [True, False], ids=["stream", "unary"])
@@ -26,11 +28,12 @@ def broken(*_: object, **__: object) -> None:
 
 
 @asynccontextmanager
-async def crashing(monkeypatch):
+async def crashing(monkeypatch, **settings):
     """A stand, and what it logs as defects; it is left without a job."""
-    async with Stand() as stand:
+    async with Stand(**settings) as stand:
         crashes = []
         monkeypatch.setattr(stand.server.desk.log, "crash", crashes.append)
+        stand.server.desk.hub.on_crash = crashes.append
         yield stand, crashes
         await until(lambda: not len(stand.server.desk.jobs))
 
@@ -96,5 +99,19 @@ async def test_a_defect_in_what_a_job_lets_go_of_is_logged_once(stream, monkeypa
     monkeypatch.setattr(gateway.relay.Attempts, "end", broken)
     async with crashing(monkeypatch) as (stand, crashes):
         assert await told(stand, stream=stream, fault="429") == (500 if stream else "cut")
+
+    assert [type(crash) for crash in crashes] == [Defect]
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize("script", [(CHUNKED + chunk(TEXT), NOTHING), (GOOD[True],)])
+async def test_a_defect_in_the_only_reader_ends_the_stream_and_is_one(path, script, monkeypatch):
+    monkeypatch.setattr(SseView, "ready", broken)
+    async with Scripted(*script) as provider, crashing(monkeypatch, url=provider.url) as scene:
+        stand, crashes = scene
+        client = await stand.open()
+        client.send("POST", path, {**chat(), "max_tokens": 9})
+        assert await client.reader.read() == b""
+        await client.close()
 
     assert [type(crash) for crash in crashes] == [Defect]
