@@ -109,6 +109,9 @@ class Filler(Job):
         broken = isinstance(error, StreamInterrupted | ShuttingDown)
         self._close(State.INTERRUPTED if broken else State.FAILED, self._record.end, error)
 
+    def _break_off(self) -> None:
+        self._close(State.FAILED, "failed", GatewayError("internal error"))
+
     def _account(self) -> None:
         """Count and log once both are over: the provider's part, and the client's."""
         if not self.live.log.closed:

@@ -150,6 +150,10 @@ class Job:
         """Tell the client that there is no good answer, or no more of it."""
         raise NotImplementedError
 
+    def _break_off(self) -> None:
+        """Let nobody wait any longer: a defect of ours kept `_failed` from telling."""
+        raise NotImplementedError
+
     def _delivered(self) -> tuple[int, int]:
         """Return how many events and bytes the client was given."""
         raise NotImplementedError
@@ -169,10 +173,10 @@ class Job:
 
     def headed(self, one: Try, head: ResponseHead) -> None:
         """Take the head of an answer, and then the answer."""
-        one.overhead = one.sent - one.since - one.waited
-        self._desk.metrics.overhead_request.observe(one.overhead)
-        one.fields = passed_back(head)
         try:
+            one.overhead = one.sent - one.since - one.waited
+            self._desk.metrics.overhead_request.observe(one.overhead)
+            one.fields = passed_back(head)
             if head.status == 200:
                 self._receive(one, head)
             else:
@@ -188,6 +192,8 @@ class Job:
     def failed(self, one: Try, error: Exception) -> None:
         """Go on with another try, or end with this one's failure."""
         if self._over:
+            if not isinstance(error, GatewayError):
+                self._desk.log.crash(error)
             return
         try:
             if not isinstance(error, GatewayError):
@@ -297,6 +303,21 @@ class Job:
         if isinstance(error, GatewayError):
             # Its frames hold the request, perhaps 20 MB, and the last of them holds it: a cycle.
             error.__traceback__ = error.__cause__ = error.__context__ = None
+        self._desk.jobs.discard(self)
+        try:
+            self._let_go()
+            if error is not None:
+                self._fail(error)
+        except Exception as defect:  # whoever waits is not to wait for ever
+            self._desk.log.crash(defect)
+            self._break_off()
+        try:
+            self._account()
+        except Exception as defect:  # our caller has others to tell
+            self._desk.log.crash(defect)
+
+    def _let_go(self) -> None:
+        """Close all that was begun."""
         if self._pause is not None:
             self._pause.cancel()
             self._pause = None
@@ -305,12 +326,6 @@ class Job:
             self._race = None  # it knows us
         self._try.close()
         self._attempts.end()
-        self._desk.jobs.discard(self)
-        try:
-            if error is not None:
-                self._fail(error)
-        finally:
-            self._account()
 
     def _fail(self, error: Exception) -> None:
         if error is not self._stopped:

@@ -128,8 +128,7 @@ class Source(Tap):
         """Let the readers have a batch as it came; those behind it do not come by here."""
         if self.began:  # but for a log whose pace is noted
             self.deliver(batch)
-        else:
-            self._begin(now)
+        elif self._begin(now):
             self.publish(batch)
             self.flowing = self._live.log.pace is None
         if not self.flowing:
@@ -140,17 +139,21 @@ class Source(Tap):
         if log.pace is not None:
             log.pace.note(now, log.tail, log.held)
 
-    def _begin(self, now: float) -> None:
+    def _begin(self, now: float) -> bool:
+        """Let all be ready for the first event; say whether the log still takes one.
+
+        It does not if its only reader had a defect, and was cut.
+        """
         if not self.began:
             self.began = True
             self._story.begins(self, now)
             self._live.ready()
+        return not self._live.log.closed
 
     def _interpret(self, translation: Translation, batch: Batch | None, now: float) -> None:
         """Let the readers have a batch in the client's dialect."""
         batch = self._translated(translation, batch)
-        if batch is not None:
-            self._begin(now)
+        if batch is not None and self._begin(now):
             self.deliver(batch)
             self._note(now)
         self._check(translation)
@@ -195,8 +198,7 @@ class Source(Tap):
         if translation is not None:
             ends = parser.done and bool(parser.finish)
             batch = self._translated(translation, batch, ends=ends)
-        if batch is not None:
-            self._begin(now)
+        if batch is not None and self._begin(now):
             self._live.log.append(batch)
             self._note(now)
         if translation is not None:

@@ -116,3 +116,7 @@ class Unary(Collector):
     def _failed(self, error: GatewayError) -> None:
         self._client.on_gone = None
         self._client.error(error, fields=self._answer_fields())
+
+    def _break_off(self) -> None:
+        self._client.on_gone = None
+        self._client.abort()
