@@ -77,7 +77,8 @@ GEMINI = _GEMINI
 RESPONSES = _RESPONSES
 
 
-include "_heads.pxi"      # RFC 9112: where a head ends, and its fields
+include "_fields.pxi"     # RFC 9112: the fields of a head
+include "_heads.pxi"      # RFC 9112: where a head ends, and what it comes to
 include "_bodies.pxi"     # RFC 9112: chunks and lengths
 include "_batches.pxi"    # events as a log keeps them
 include "_histogram.pxi"  # counts and observations
