@@ -305,7 +305,14 @@ class Job:
             error.__traceback__ = error.__cause__ = error.__context__ = None
         self._desk.jobs.discard(self)
         try:
-            self._let_go()
+            if self._pause is not None:
+                self._pause.cancel()
+                self._pause = None
+            if self._race is not None:
+                self._race.drop()
+                self._race = None  # it knows us
+            self._try.close()
+            self._attempts.end()
             if error is not None:
                 self._fail(error)
         except Exception as defect:  # whoever waits is not to wait for ever
@@ -315,17 +322,6 @@ class Job:
             self._account()
         except Exception as defect:  # our caller has others to tell
             self._desk.log.crash(defect)
-
-    def _let_go(self) -> None:
-        """Close all that was begun."""
-        if self._pause is not None:
-            self._pause.cancel()
-            self._pause = None
-        if self._race is not None:
-            self._race.drop()
-            self._race = None  # it knows us
-        self._try.close()
-        self._attempts.end()
 
     def _fail(self, error: Exception) -> None:
         if error is not self._stopped:
