@@ -104,6 +104,7 @@ class Unary(Collector):
         self.begin()
 
     def _left(self) -> None:
+        self._client.on_gone = None  # it leads back here: a cycle
         self._desk.metrics.disconnect(self.stage.value)
         self.cancel("disconnect")
 

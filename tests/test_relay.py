@@ -97,6 +97,21 @@ async def test_a_request_that_failed_is_let_go_of_and_not_by_a_collection_some_d
         gc.enable()
 
 
+async def test_a_request_whose_client_left_is_let_go_of_in_the_same_way():
+    gc.collect()
+    gc.disable()
+    try:
+        async with Stand() as stand:
+            client = await stand.open()
+            client.send("POST", "/v1/chat/completions", chat(stream=False, fault="stall-first"))
+            await until(lambda: len(stand.server.desk.jobs))
+            await client.close()
+            await until(lambda: not len(stand.server.desk.jobs))
+            await until(lambda: not any(isinstance(one, Unary) for one in gc.get_objects()))
+    finally:
+        gc.enable()
+
+
 async def test_an_error_as_the_first_event_gets_its_true_status():
     async with Stand() as stand:
         client = await stand.open()
