@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 from hypothesis import example, given
@@ -86,7 +87,7 @@ def spoken(dialect: str, events: list[Event]) -> bytes:
 
 
 def translated(data: bytes, theirs: str, ours: str, *, moulds: bool) -> list[bytes]:
-    upstream = UPSTREAMS[theirs]._replace(steady=moulds)
+    upstream = msgspec.structs.replace(UPSTREAMS[theirs], steady=moulds)
     said = Translation(upstream, CLIENTS[ours], HEADING)
     return said.blocks(data) + said.end()
 
@@ -166,7 +167,7 @@ def test_a_dialect_that_numbers_its_blocks_gets_each_by_itself():
         def end(self) -> list[bytes]:
             return []
 
-    ours = CLIENTS["openai"]._replace(writer=Numbered, steady=False)
+    ours = msgspec.structs.replace(CLIENTS["openai"], writer=Numbered, steady=False)
     said = Translation(UPSTREAMS["anthropic"], ours, HEADING)
     blocks = said.blocks(spoken("anthropic", [Delta(0, "a")] * 3))
 

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 
@@ -78,8 +79,8 @@ def test_each_target_may_be_asked_something_else():
 def test_a_request_is_translated_once_however_often_it_is_asked_about(more):
     asked, one, read = wording(call(**more)), target("openai", "theirs"), []
     dialect = one.provider.dialect
-    one.provider.dialect = dialect._replace(
-        write_request=lambda *what: read.append(1) or dialect.write_request(*what)
+    one.provider.dialect = msgspec.structs.replace(
+        dialect, write_request=lambda *what: read.append(1) or dialect.write_request(*what)
     )
     refusals = 0
     for _ in range(3):
