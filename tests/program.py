@@ -32,6 +32,11 @@ def run(*arguments: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedPr
     )
 
 
+def _hear_all() -> None:
+    """Begin as from a terminal: a shell cannot undo what nohup(1), or a CI, has ignored."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Program:
     """`with Program("serve", …) as program`: a process; what is left of it is killed."""
 
@@ -47,6 +52,7 @@ class Program:
             stdin=subprocess.DEVNULL,
             text=True,
             start_new_session=True,
+            preexec_fn=_hear_all,
         )
 
     def __enter__(self) -> "Program":
