@@ -133,9 +133,10 @@ cdef class Entries:
 cdef class Outlet:
     """The body of one streamed answer: each piece is framed, and put in one write.
 
-    `put` takes bytes for the client, at best it is a Writer.  The first piece is preceded by `head`.  `cursor` is
-    the last entry written; it is kept by whoever writes.  A Tap writes entries in `style`
-    (see `Batch.framed`; `epoch` is that of the log); all others write what is in it already.
+    `put` takes bytes for the client, at best it is a Writer.  The first piece is preceded by
+    `head`.  `cursor` is the last entry written; it is kept by whoever writes.  A Tap writes
+    entries in `style` (see `Batch.framed`; `epoch` is that of the log); all others write
+    what is in it already.
     """
 
     cdef:

@@ -1,6 +1,6 @@
 """One request to one provider, from the queue to the last byte of the answer.
 
-The exchange owns its connection: whoever makes one must `release` it in a `finally`.
+The exchange owns its connection: whoever makes one must `release` it, whatever becomes of it.
 That gives the connection back to the pool, for reuse only if `clean` was set.
 """
 

@@ -62,7 +62,7 @@ class Job:
     )  # fmt: skip
 
     def __init__(self, desk: Desk, order: Order, request: Request, reply: Receipt) -> None:
-        call, head, received, targets = order.call, request.head, request.received, order.targets
+        call, received, targets = order.call, request.received, order.targets
         self._desk = desk
         self._reply = reply
         self._dialect = order.dialect
@@ -71,15 +71,7 @@ class Job:
         target = targets.only or targets.first(desk, order.sticky)
         self._attempts = Attempts(desk, order, target)
         # Its `end` says in a word how the job ended, once that is certain.
-        self._record = RequestRecord(
-            request_id=reply.request_id,
-            client=request.client,
-            route=order.route,
-            method=head.method,
-            path=head.path,
-            model=call.model,
-            subject=order.subject,
-        )
+        self._record = begin_record(order, request, reply)
         dropped = self._attempts.rehearse() if order.early else ()
         # The latest, or of two at once the one that spoke; its provider is the one that is named.
         self._try = prepare(desk, self, self._attempts.target, received, received)
@@ -367,6 +359,19 @@ class Job:
         # A heartbeat may begin an answer before it is sure whose it will be.
         named = one.provider.named if self._first or self._record.error else b""
         return one.fields + named + timing(one.overhead, theirs)
+
+
+def begin_record(order: Order, request: Request, reply: Receipt) -> RequestRecord:
+    """Return the record of a request for a generation, as far as it is known at once."""
+    return RequestRecord(
+        request_id=reply.request_id,
+        client=request.client,
+        route=order.route,
+        method=request.head.method,
+        path=request.head.path,
+        model=order.call.model,
+        subject=order.subject,
+    )
 
 
 def _last(fields: bytes) -> bytes:

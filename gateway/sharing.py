@@ -18,9 +18,8 @@ from gateway.filling import Filler
 from gateway.host import Request
 from gateway.hub import Live
 from gateway.kept import Kept
-from gateway.logs import RequestRecord
 from gateway.order import Order, Receipt, dropped_field
-from gateway.relay import CLIENT_LEFT, Stage
+from gateway.relay import CLIENT_LEFT, Stage, begin_record
 from gateway.replay import Replay
 from gateway.series import HIT, MISS, OUTCOMES
 from gateway.stream import Stream
@@ -54,8 +53,7 @@ class Hit:
     """A place before a log that answers this request, too."""
 
     __slots__ = (
-        "_asked", "_client", "_desk", "_method", "_model", "_path", "_received", "_reply", "_route",
-        "_start", "_subject", "live",
+        "_desk", "_model", "_received", "_record", "_reply", "_start", "live",
     )  # fmt: skip
 
     def __init__(
@@ -69,14 +67,10 @@ class Hit:
     ) -> None:
         self.live = live
         self._desk = desk
-        self._route = order.route
         self._model = order.targets.model.name
-        self._asked = order.call.model
-        self._subject = order.subject
-        self._client = request.client
-        self._method = request.head.method
-        self._path = request.head.path
         self._received = request.received
+        self._record = begin_record(order, request, reply)
+        self._record.generation = live.log.id
         self._reply = reply
         self._start = start
 
@@ -103,30 +97,17 @@ class Hit:
 
     def left(self) -> None:
         """Count and log the request: the asker sees no more."""
-        desk, reply, fault = self._desk, self._reply, self.live.log.fault
-        duration = desk.clock() - self._received
-        status = reply.status or CLIENT_LEFT
+        desk, record, reply, log = self._desk, self._record, self._reply, self.live.log
         if not reply.ended:
-            stage = Stage.STREAMING if self.live.log.tail else Stage.WAITING
+            stage = Stage.STREAMING if log.tail else Stage.WAITING
             desk.metrics.disconnect(stage.value)
-        desk.metrics.request(self._route, self._model, "", status, duration)
-        desk.log.request(
-            RequestRecord(
-                request_id=reply.request_id,
-                client=self._client,
-                route=self._route,
-                method=self._method,
-                path=self._path,
-                model=self._asked,
-                status=status,
-                end=self.live.log.reason if reply.ended else "disconnect",
-                duration=duration,
-                bytes=reply.bytes_sent,
-                subject=self._subject,
-                generation=self.live.log.id,
-                error=fault.message if fault is not None else "",
-            )
-        )
+        record.status = reply.status or CLIENT_LEFT
+        record.end = log.reason if reply.ended else "disconnect"
+        record.duration = desk.clock() - self._received
+        record.bytes = reply.bytes_sent
+        record.error = log.fault.message if log.fault is not None else ""
+        desk.metrics.request(record.route, self._model, "", record.status, record.duration)
+        desk.log.request(record)
 
 
 class Sharing:

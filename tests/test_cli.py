@@ -83,6 +83,21 @@ PRINTS = {
 }
 
 
+def run_into(
+    output: int, arguments: list[str], *, to_error: bool, buffered: bool
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command whose output, or what it says of errors, goes to a descriptor."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=ROOT,
+        env=environment({} if buffered else {"PYTHONUNBUFFERED": "1"}),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if to_error else output,
+        stderr=output if to_error else subprocess.PIPE,
+        timeout=PATIENCE,
+    )
+
+
 @pytest.mark.parametrize("buffered", [True, False])
 @pytest.mark.parametrize(("arguments", "to_error"), PRINTS.values(), ids=PRINTS.keys())
 def test_a_command_that_nobody_reads_ends_without_a_word(arguments, to_error, buffered, config):
@@ -90,15 +105,7 @@ def test_a_command_that_nobody_reads_ends_without_a_word(arguments, to_error, bu
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        done = subprocess.run(
-            [*COMMAND, *told],
-            cwd=ROOT,
-            env=environment({} if buffered else {"PYTHONUNBUFFERED": "1"}),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if to_error else writing,
-            stderr=writing if to_error else subprocess.PIPE,
-            timeout=PATIENCE,
-        )
+        done = run_into(writing, told, to_error=to_error, buffered=buffered)
     finally:
         os.close(writing)
 
@@ -114,15 +121,7 @@ def test_a_command_whose_output_has_no_room_says_so_and_fails(
 ):
     told = [argument.format(file=config()) for argument in arguments]
     with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [*COMMAND, *told],
-            cwd=ROOT,
-            env=environment({} if buffered else {"PYTHONUNBUFFERED": "1"}),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if to_error else full,
-            stderr=full if to_error else subprocess.PIPE,
-            timeout=PATIENCE,
-        )
+        done = run_into(full.fileno(), told, to_error=to_error, buffered=buffered)
 
     assert done.returncode == 1
     assert not done.stdout
