@@ -71,6 +71,7 @@ async def test_of_fifty_identical_requests_at_once_one_is_asked(stream):
     lines = [line for line in stand.log_lines if line.get("route") == CHAT]
     assert [line["model"] for line in lines] == ["m"] * 50
     assert len({line["request_id"] for line in lines}) == 50
+    assert len({line["generation"] for line in lines}) == 1
 
 
 async def test_who_comes_late_reads_from_the_beginning_and_on():
