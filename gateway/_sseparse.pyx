@@ -81,6 +81,7 @@ include "_fields.pxi"     # RFC 9112: the fields of a head
 include "_heads.pxi"      # RFC 9112: where a head ends, and what it comes to
 include "_bodies.pxi"     # RFC 9112: chunks and lengths
 include "_batches.pxi"    # events as a log keeps them
+include "_entries.pxi"    # a log
 include "_histogram.pxi"  # counts and observations
 include "_blocks.pxi"     # the HTML standard: blocks
 include "_dialects.pxi"   # what events tell of their stream
@@ -89,7 +90,7 @@ include "_json.pxi"       # RFC 8259: whether a text is JSON
 include "_websocket.pxi"  # RFC 6455: frames to clients
 include "_frames.pxi"     # the ways a reader may want its entries
 include "_writer.pxi"     # a client's socket
-include "_readers.pxi"    # a log, and the ways from an upstream to whoever reads it
+include "_readers.pxi"    # the ways from an upstream to whoever reads a log
 include "_texts.pxi"      # what the JSON in an event says
 include "_moulds.pxi"     # events that differ only by a text, in another dialect
 include "_lines.pxi"      # the log: lines that wait, and the one of a request

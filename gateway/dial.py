@@ -79,8 +79,10 @@ class Dialer:
         began = time.monotonic()  # not the loop's clock: it counts whole milliseconds
         deadline = self._loop.time() + self._timeout
         try:
-            async with asyncio.timeout_at(deadline):
-                addresses = await self._resolve()
+            addresses = self._resolver.known(self._host)
+            if addresses is None:
+                async with asyncio.timeout_at(deadline):
+                    addresses = await self._resolve()
             connection = await self._race(addresses, on_lost, deadline)
         except TimeoutError as error:
             raise self._failed("does not answer", "connect_timeout") from error

@@ -181,6 +181,8 @@ class Exchange(msgspec.Struct, eq=False):
         self._opening = None
 
     async def _acquire(self, *, fresh: bool) -> None:
+        # Asking took its time already, and so does a connection: others are served in between.
+        await asyncio.sleep(0)
         try:
             connection = await self.provider.pool.acquire(fresh=fresh)
         except Exception as error:

@@ -320,7 +320,7 @@ class Hub:
             return
         live.producer = None  # it leads to the request, the connection, and more
         log = live.log
-        log.compact()
+        log.fold()
         self._kept[live] = self.loop.time() + self._retain
         self._kept_bytes += log.cost + LOG_COST
         while self._kept_bytes > self._max_bytes:

@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from math import inf
 
 from gateway.upstream_errors import UpstreamUnavailable
 
@@ -83,8 +84,20 @@ class Resolver:
     ) -> None:
         self._lookup = lookup
         self._clock = clock
-        self._known: dict[str, tuple[float, Addresses]] = {}  # looked up when, answer
+        # Looked up when, and the answer; an address is its own, for good.
+        self._known: dict[str, tuple[float, Addresses]] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
+
+    def known(self, host: str) -> Addresses | None:
+        """Return what is known of `host`, looked up anew behind it if it is old; None: nothing."""
+        known = self._known.get(host)
+        if known is None:
+            if not is_literal(host):
+                return None
+            known = self._known[host] = (inf, (host,))
+        if self._clock() - known[0] >= FRESH:
+            self._refresh(host)
+        return known[1]
 
     async def resolve(self, host: str) -> Addresses:
         """Return the addresses of `host`, at once if it was ever resolved.
@@ -92,17 +105,13 @@ class Resolver:
         Raises:
             UpstreamUnavailable: the name is not known and could not be resolved.
         """
-        if is_literal(host):
-            return (host,)
-        known = self._known.get(host)
-        if known is None or self._clock() - known[0] >= FRESH:
-            refresh = self._refresh(host)
-            if known is None:
-                await asyncio.wait({refresh}, timeout=PATIENCE)
-                known = self._known.get(host)
-        if known is None:
+        addresses = self.known(host)
+        if addresses is None:
+            await asyncio.wait({self._refresh(host)}, timeout=PATIENCE)
+            addresses = self.known(host)
+        if addresses is None:
             raise UpstreamUnavailable(f"cannot resolve {host}", kind="dns")
-        return known[1]
+        return addresses
 
     def doubt(self, host: str) -> None:
         """Look `host` up again: nobody answers where it was, so it may have moved."""

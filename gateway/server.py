@@ -39,6 +39,7 @@ from gateway.sockets import (
     SPARE_SHARE,
     Inherited,
     connection_limit,
+    make_table,
     open_listener,
     refuse_others,
     upstream_limit,
@@ -101,6 +102,8 @@ class Server:
             BindError: a listener cannot be opened.
             ConfigError: other machines reach a public one, and no caller needs a key.
         """
+        # Each of a client has one to an upstream.
+        make_table(2 * (self._limit + self._spare))
         server = self._config.server
         for address in server.listen:
             sockets = open_listener(address, self._inherited)

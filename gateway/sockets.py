@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 import resource
 import socket
@@ -85,6 +86,20 @@ def upstream_limit(clients: int) -> int:
     if soft == resource.RLIM_INFINITY:
         return sys.maxsize
     return max(1, soft - RESERVED_FDS - ADMIN_CONNECTIONS - clients)
+
+
+def make_table(connections: int) -> None:
+    """Have the kernel make its table of our descriptors as large as it may come to be.
+
+    It doubles when a descriptor does not fit, and in a process with threads that takes 10 to
+    20 ms (`expand_fdtable` waits for `synchronize_rcu`), in which every stream would stand.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = RESERVED_FDS + ADMIN_CONNECTIONS + connections
+    highest = (wanted if soft == resource.RLIM_INFINITY else min(wanted, soft)) - 1
+    with contextlib.suppress(OSError), open(os.devnull) as any_file:
+        # It never shrinks again.
+        os.close(fcntl.fcntl(any_file, fcntl.F_DUPFD_CLOEXEC, highest))
 
 
 def shown(sock: socket.socket) -> str:

@@ -352,6 +352,17 @@ def test_an_idle_server_ends_at_once(config, number):
         assert program.end() == (0, "")
 
 
+def test_a_server_waits_for_no_larger_table_of_descriptors_while_it_serves(config):
+    few = 'ulimit -n 1500; exec "$@"'
+    with Program("serve", "--config", config(), shell=few) as program:
+        pid = orjson.loads(program.read_until('"started"').splitlines()[-1])["pid"]
+        status = Path(f"/proc/{pid}/status").read_text()
+
+    size = re.search(r"FDSize:\s+(\d+)", status)
+    assert size is not None
+    assert int(size[1]) >= 1500
+
+
 STREAM = orjson.dumps({"model": "m", "stream": True, "mock": {"tokens": 40, "interval": 10}})
 
 

@@ -147,24 +147,64 @@ def test_a_reader_near_the_tail_of_a_long_log_costs_little():
         tracemalloc.stop()
 
 
-def test_a_compact_log_is_one_batch_of_all_it_holds():
-    log = log_of(2, 1, 3)
+def generation(*counts: int) -> EventLog:
+    """A log whose batches may become one, with batches of so many entries."""
+    log = EventLog("gen_1", EPOCH, dialect="openai")
+    for count in counts:
+        log.append(batch(log.tail + 1, count))
+    return log
+
+
+def test_the_small_batches_of_a_generation_become_one_from_time_to_time():
+    log = generation(*[1] * 17)
+
+    assert [one.count for one in log.after(0)] == [16, 1]
+    assert numbers(log.after(0)) == list(range(1, 18))
+    assert [numbers(log.after(cursor)) for cursor in (14, 16, 17)] == [[15, 16, 17], [17], []]
+
+
+def test_the_newest_batches_are_as_they_came():
+    log = generation(*[1] * 16)
+
+    assert [one.count for one in log.after(0)] == [1] * 16
+
+
+def test_large_batches_stay_by_themselves():
+    log = EventLog("gen_1", EPOCH, dialect="openai")
+    large = Batch(b"data: %b\n\n" % (b"x" * 4096), 1, 1)
+    log.append(large)
+    for number in range(2, 19):
+        log.append(batch(number))
+
+    assert [one.count for one in log.after(0)] == [1, 16, 1]
+    assert log.after(0)[0] is large
+
+
+def test_what_people_write_is_never_folded():
+    log = log_of(*[1] * 20)
+    log.fold()
+
+    assert [one.count for one in log.after(0)] == [1] * 20
+
+
+def test_the_last_small_batches_of_a_closed_log_become_one():
+    log = generation(2, 1, 3)
     log.trim(2)
     held = log.held
     assert log.close(State.FINISHED, "finished")
 
-    log.compact()
+    log.fold()
 
     assert len(log.after(2)) == 1
     assert [numbers(log.after(cursor)) for cursor in (2, 4, 6)] == [[3, 4, 5, 6], [5, 6], []]
     assert (log.base, log.tail, log.held) == (2, 6, held)
 
 
-def test_a_compact_log_of_nothing_is_empty():
-    log = log_of(2)
+def test_nothing_is_folded_of_a_log_that_holds_nothing():
+    log = generation(2)
     log.trim(2)
 
-    log.compact()
+    log.fold()
 
     assert (log.after(0), log.base, log.held) == ([], 2, 0)
 
@@ -195,18 +235,19 @@ def test_a_log_goes_on_after_a_trim():
         st.one_of(
             st.tuples(st.just("append"), st.integers(1, 3)),
             st.tuples(st.just("trim"), st.integers(0, 30)),
-            st.tuples(st.just("compact"), st.just(0)),
+            st.tuples(st.just("fold"), st.just(0)),
         ),
-        max_size=30,
-    )
+        max_size=60,
+    ),
+    st.sampled_from(["", "openai"]),
 )
-def test_no_entry_is_lost_before_it_was_trimmed(acts):
-    log, trimmed = EventLog("gen_1", EPOCH), 0
+def test_no_entry_is_lost_before_it_was_trimmed(acts, dialect):
+    log, trimmed = EventLog("gen_1", EPOCH, dialect=dialect), 0
     for act, number in acts:
         if act == "append":
             log.append(batch(log.tail + 1, number))
-        elif act == "compact":
-            log.compact()
+        elif act == "fold":
+            log.fold()
         else:
             trimmed = max(trimmed, number)
             log.trim(number)

@@ -47,7 +47,7 @@ def test_a_log_that_becomes_one_object_keeps_its_pace_and_its_cost():
         log.append(Batch(b"data: 1\n\n", number, 1))
         log.pace.note(float(number), log.tail, log.held)
     log.close(State.FINISHED, "finished")
-    log.compact()
+    log.fold()
 
     assert [stretch.end for stretch in log.pace] == [9, 18, 27]
     assert log.cost == 27 + 3 * STAMP

@@ -33,7 +33,7 @@ def log_of(*batches: bytes, state: State | None = None) -> EventLog:
         log.append(Batch(data, log.tail + 1, data.count(b"\n\n")))
     if state is not None:
         log.close(state, "for a test")
-        log.compact()
+        log.fold()
     return log
 
 

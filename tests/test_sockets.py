@@ -1,8 +1,11 @@
 """Listening sockets: where they listen, what they survive, and what is said if they cannot."""
 
 import os
+import re
 import resource
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -195,6 +198,24 @@ def test_each_connection_is_counted_with_one_to_its_upstream(soft, hard, allowed
         each_with_its_own = 2 * limit + limit // SPARE_SHARE
         assert each_with_its_own + RESERVED_FDS + ADMIN_CONNECTIONS <= hard
     assert raised == ([(hard, hard)] if allowed else [])
+
+
+@pytest.mark.parametrize(("limit", "places"), [(4096, 1024), (300, 300)])
+def test_the_kernel_has_places_for_all_descriptors_before_they_are_taken(limit, places):
+    """In a process of its own: the table never shrinks."""
+    code = f"""if True:
+        import os, resource
+        from gateway.sockets import make_table
+        resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))
+        before = os.listdir("/proc/self/fd")
+        make_table(1024)
+        assert os.listdir("/proc/self/fd") == before
+        print(*open("/proc/self/status"))"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    size = re.search(r"FDSize:\s+(\d+)", done.stdout)
+
+    assert size is not None
+    assert int(size[1]) >= places
 
 
 def test_connections_to_upstreams_leave_descriptors_for_the_clients(monkeypatch):

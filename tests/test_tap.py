@@ -43,7 +43,7 @@ class Scene(Tap):
         room: int = 1000,
         tight: bool = False,
     ) -> None:
-        self.log = Entries()
+        self.log = Entries(dialect="openai")
         self.overhead = Histogram([0.5])
         parser = EventParser(CHUNKED, overhead=self.overhead, tight=tight)
         self.readers = list(readers)
@@ -230,7 +230,7 @@ def test_readers_of_any_kind_may_take_turns(tight):
     assert readers[0].puts == [chunk(ONE + TWO)]
     assert readers[1].puts == [ONE + TWO]
     scene.data(chunk(ONE))
-    scene.log.compact()
+    scene.log.fold()
     assert [(batch.data, batch.size) for batch in scene.log.after(0)] == [(ONE + TWO + ONE, 27)]
     assert scene.log.held == 27
 
