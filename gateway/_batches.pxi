@@ -18,6 +18,7 @@ cdef int check_style(int style) except -1:
 
 
 @final
+@freelist(64)  # they come and go by the event, and are folded by the dozen
 cdef class Batch:
     """The events that one upstream read completed; immutable, kept as long as its log.
 

@@ -22,6 +22,17 @@ cdef inline bint begins(const char *p, const char *end, const char *word, Py_ssi
     return end - p >= n and memcmp(p, word, n) == 0
 
 
+cdef inline const char *usual_block(const char *p, const char *end, const char **lf) noexcept:
+    """Point behind a block of one line of data that ends in LF; NULL if there is no such at p."""
+    cdef const char *eol
+    if not begins(p, end, b"data: ", 6):
+        return NULL
+    eol = line_end(p, end, lf)
+    if eol is NULL or eol[0] == b'\r' or eol + 1 == end or eol[1] != b'\n':
+        return NULL
+    return eol + 2
+
+
 cdef inline const char *data_lines(const char *p, const char *end) noexcept:
     """Point behind the event line of a canonical block, if it has one."""
     if begins(p, end, b"event: ", 7):

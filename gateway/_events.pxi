@@ -157,6 +157,18 @@ cdef class EventParser:
                 self._after_cr = False
                 run = block = block + 1
                 continue
+            stop = usual_block(block, end, &lf)
+            if stop is not NULL and not self._after_cr and self._held is None:
+                # Most blocks are like that, and need no look of their own at each of the steps below.
+                if stop - block > self._event_limit and self._outgrown(stop - block):
+                    break
+                if not self._delivers(block + 6, stop - 2):
+                    self._pass(run, block)
+                    run = stop
+                block = stop
+                if self._deaf:
+                    break
+                continue
             stop = self._block_end(block, end, &lf)
             if self._outgrown((end if stop is NULL else stop) - block) or stop is NULL:
                 break
@@ -292,6 +304,10 @@ cdef class EventParser:
             data = p[:end - p].replace(b"\ndata: ", b"\n")
             p = PyBytes_AS_STRING(data)
             end = p + PyBytes_GET_SIZE(data)
+        return self._delivers(p, end)
+
+    cdef bint _delivers(self, const char *p, const char *end) except -1:
+        """Learn what an event's data tells; count the event if it is to be delivered."""
         if self._may_tell(p, end) and self._told(p, end):
             return False
         self.events += 1

@@ -31,7 +31,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.list cimport PyList_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from cython cimport final
+from cython cimport final, freelist
 from libc.string cimport memchr, memcmp, memcpy, memset, strchr, strlen, strncmp
 
 from re import compile as regex
