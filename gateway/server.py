@@ -50,8 +50,12 @@ from gateway.upstream_errors import UpstreamUnavailable
 
 # Seconds for the last bytes to leave after the last answer is written.
 FLUSH_TIME = 5.0
-# Objects made and not yet freed that start a collection; Python's own 700 are two requests.
-GC_THRESHOLD = 10_000
+# When cycles are looked for: after so many objects made and not yet freed (Python's own 700 are a
+# dozen streams that begin); every so many times also among what was looked at since the last of
+# these; and every so many of these among everything.  What ends sets the first figure back, so
+# only more streams, or more kept logs, get there.  Everybody waits meanwhile, for the first kind
+# a millisecond: at 10,000 it was two.
+GC_THRESHOLDS = 5_000, 20, 200
 
 
 class Server:
@@ -322,7 +326,7 @@ async def _serve(config: Config, log: Log) -> None:
         gc.collect()
         gc.freeze()
         # A request makes no cycle unless it fails, so there is little to find.
-        gc.set_threshold(GC_THRESHOLD, 20, 100)
+        gc.set_threshold(*GC_THRESHOLDS)
         await server.run()
     finally:
         server.close()
