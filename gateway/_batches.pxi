@@ -20,7 +20,7 @@ cdef int check_style(int style) except -1:
 @final
 @freelist(64)  # they come and go by the event, and are folded by the dozen
 cdef class Batch:
-    """The events that one upstream read completed; immutable, kept as long as its log.
+    """The events that one upstream read completed, or those of several; immutable.
 
     `data` is their canonical bytes, `size` how many of these, `first` the number of the
     first event, `count` how many.

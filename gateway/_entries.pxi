@@ -41,7 +41,7 @@ cdef class Entries:
         self.epoch = epoch
         self.subject = subject
         self.dialect = dialect
-        self._folds = bool(dialect)  # what people write is for some, batch by batch
+        self._folds = bool(dialect)  # else people write it, and a batch may be for some only
         self.reason = ""
         self.fields = b""
         self.dropped = []
@@ -55,7 +55,10 @@ cdef class Entries:
         self._append(batch)
 
     cdef int _append(self, Batch batch) except -1:
-        cdef Py_ssize_t n = PyList_GET_SIZE(self._batches), size
+        cdef:
+            Py_ssize_t n = PyList_GET_SIZE(self._batches)
+            Py_ssize_t size = batch._size()
+            bint small = self._folds and size <= SMALL
         if self.closed:
             raise ValueError("the log is closed")
         if batch.first != self.tail + 1:
@@ -63,13 +66,12 @@ cdef class Entries:
         if self._shown:  # else it is not touched: it may have left the caches
             (<Batch>self._batches[n - 1])._outdate()
             self._shown = False
-        if self._small == FOLD:
+        if self._small == FOLD or not small:
             self._fold()
         self._batches.append(batch)
         self.tail += batch.count
-        size = batch._size()
         self.held += size
-        self._small = self._small + 1 if self._folds and size <= SMALL else 0
+        self._small += small
         return 0
 
     def close(self, state, reason, fault=None):
@@ -131,8 +133,11 @@ cdef class Entries:
 
     def fold(self):
         """Make one batch of the small ones at the end: nothing more will come."""
-        self._fold()
+        cdef Py_ssize_t n = PyList_GET_SIZE(self._batches)
+        if n:
+            (<Batch>self._batches[n - 1])._outdate()
         self._shown = False
+        self._fold()
 
     cdef int _fold(self) except -1:
         """Make one batch of the newest small ones: a log is some objects, not hundreds.

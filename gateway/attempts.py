@@ -59,7 +59,7 @@ class Attempts(msgspec.Struct, eq=False):
     target: Target  # of the latest, or of the next
     failures: int = 0
     cause: str = ""  # of the latest failure, a label
-    retries: int = 0  # tries that followed
+    retries: int = 0  # tries that followed, and requests sent anew
     spent: bool = False  # we did what can be done: a client that repeats it makes it worse
     _repeats: int = 0  # of the retries, those that came after a back-off
     _tried: dict[int, float] = {}  # by place of a target: when it may be asked again

@@ -80,7 +80,7 @@ class Dialer:
         deadline = self._loop.time() + self._timeout
         try:
             addresses = self._resolver.known(self._host)
-            if addresses is None:
+            if addresses is None:  # a time limit costs more than to know them
                 async with asyncio.timeout_at(deadline):
                     addresses = await self._resolve()
             connection = await self._race(addresses, on_lost, deadline)

@@ -126,7 +126,6 @@ class Doors:
         order = self.ordering.order(
             visit, call, path, read_manner(head), comes_back=comes_back, early=True, fit=fit
         )
-        order.route = head.path
         request = Request(head, b"", receipt.request_id, client, self._desk.clock())
         return self._sharing.seat(order, request, receipt)
 
@@ -139,7 +138,7 @@ class Doors:
         if again is not None and not isinstance(again.log, Whole):
             raise Unprocessable("the answer that this key is of is a stream")
         if again is not None:
-            log, left = again.log, partial(_left, again.log, visit.ending(), told)
+            log, left = again.log, partial(_left, again.log, visit.ending(again.log), told)
             WholeView(again, visit.reply, fields=lambda: answer_fields(log), left=left).attach()
             return
         seat = self._seat(visit, order, manner)
@@ -212,7 +211,7 @@ class Doors:
             return
         if first:
             ResponseView(
-                live, visit.reply, desk, fields=lambda: location(log), left=visit.ending()
+                live, visit.reply, desk, fields=lambda: location(log), left=visit.ending(log)
             ).attach()
             return
         cursor = log.locate(manner.seen or log.cursor(0))  # from the beginning, or not at all
@@ -220,7 +219,7 @@ class Doors:
         kind = ResumableView if manner.resumes or manner.seen else SseView
         kind(
             live, visit.reply, desk,
-            fields=lambda: location(log), cursor=cursor, left=visit.ending(),
+            fields=lambda: location(log), cursor=cursor, left=visit.ending(log),
         ).attach()  # fmt: skip
 
     def _go_on(self, visit: Visit, seen: str) -> None:
@@ -239,7 +238,7 @@ class Doors:
             return
         self._desk.metrics.resumed("recovered")
         ChatEventsView(
-            live, visit.reply, self._desk, cursor=cursor, left=visit.ending()
+            live, visit.reply, self._desk, cursor=cursor, left=visit.ending(log)
         ).attach()
 
 

@@ -44,7 +44,7 @@ OPEN, FINISHED, CANCELLED, FAILED, INTERRUPTED = State
 
 
 class EventLog(Entries):
-    """The entries of one log, in batches as they came."""
+    """The entries of one log."""
 
     __slots__ = ()
 

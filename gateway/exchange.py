@@ -20,6 +20,10 @@ from gateway.upstream import Sink, UpstreamConnection
 from gateway.upstream_errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnavailable
 
 
+# Seconds in which a connection that had died lets us know: some round trips.  One that ends
+# later had taken the request, and who has it may be at work: it is not sent again.
+STALE_TIME = 1.0
+
 T = TypeVar("T")
 # Is told what a body came to.
 Told = Callable[[bytes | GatewayError], None]
@@ -90,7 +94,8 @@ class Exchange(msgspec.Struct, eq=False):
         """Take note that no answer is to come; of a stale connection that is no failure."""
         connection = self._connection
         kept = connection is not None and connection.used > 1 and not connection.answered
-        if kept and isinstance(error, UpstreamUnavailable):
+        soon = self._clock() - self.sent < STALE_TIME
+        if kept and soon and isinstance(error, UpstreamUnavailable):
             self._ask_again()
         else:
             self._unanswered(error)
@@ -181,8 +186,10 @@ class Exchange(msgspec.Struct, eq=False):
         self._opening = None
 
     async def _acquire(self, *, fresh: bool) -> None:
-        # Asking took its time already, and so does a connection: others are served in between.
+        # A request and a connection for it in one turn held everybody else up for half a
+        # millisecond.  The turn between them is ours, not the pool's.
         await asyncio.sleep(0)
+        self._asked = self._clock()
         try:
             connection = await self.provider.pool.acquire(fresh=fresh)
         except Exception as error:

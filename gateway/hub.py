@@ -30,7 +30,8 @@ from gateway.series import TRANSPORTS
 LOG_CAP = 8 * 1024 * 1024
 # Bytes of an open log when all of them together are too many.
 TIGHT_CAP = 256 * 1024
-# What a closed log costs besides its bytes: some objects, and its places in dictionaries.
+# What a closed log costs besides its bytes: some objects, and its places in dictionaries.  Of a
+# long one a batch for each 16 small entries comes to that, which is less than these have bytes.
 LOG_COST = 2 * 1024
 # Bytes of all logs (design §8).
 ALL_LOGS = 512 * 1024 * 1024
@@ -84,6 +85,7 @@ class Live(msgspec.Struct, eq=False):
         """Close the log, once, and let every reader see its end."""
         if not self.log.close(state, reason, fault):
             return
+        self._paused = False  # nothing more comes, so nothing has to go
         if self._alarm is not None:
             self._stop_waiting()
         if self.on_closed is not None:

@@ -67,7 +67,7 @@ class Ordering:
         grace, patience = _terms(targets, manner.leaving, comes_back=comes_back)
         return Order(
             call, path, head, fit,
-            route="/v1" + path,
+            route=visit.route,
             targets=targets,
             dialect=CLIENTS[call.dialect],
             sticky=_sticky(model, call, head) if model.sticky else b"",

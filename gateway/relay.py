@@ -181,6 +181,10 @@ class Job:
         one.succeeded()
         self._conclude(None)
 
+    def resent(self) -> None:
+        """Take note that a try sent its request once more: its connection had died."""
+        self._attempts.retries += 1
+
     def failed(self, one: Try, error: Exception) -> None:
         """Go on with another try, or end with this one's failure."""
         if self._over:

@@ -139,7 +139,7 @@ class Responses:
             raise ClientError("starting_after is a sequence number", param="starting_after")
         SseView(
             live, visit.reply, self._desk,
-            fields=lambda: location(live.log), cursor=cursor, left=visit.ending(),
+            fields=lambda: location(live.log), cursor=cursor, left=visit.ending(live.log),
         ).attach()  # fmt: skip
 
     def _answer(self, visit: Visit, live: Live, noted: Noted) -> None:

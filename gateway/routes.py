@@ -113,12 +113,14 @@ class Api:
             return Entrance(
                 self._desk, self._options, OPEN, self._cors.preflight(head) or fields
             )
+        name = "other"
         try:
             methods = self._table.get(head.path) or self._varying(head)
             endpoint = methods.get(head.method) or choose_method(methods, head)
+            name = endpoint.name
             caller = OPEN if endpoint.public else self._callers.identify(head, self._desk.clock())
         except ClientError as error:
-            refusal = refusing(error, error_body(head.path))
+            refusal = refusing(error, name, error_body(head.path))
             return Entrance(self._desk, refusal, OPEN, fields)
         return self._entrance(endpoint, caller, fields)
 

@@ -106,8 +106,8 @@ class Server:
             BindError: a listener cannot be opened.
             ConfigError: other machines reach a public one, and no caller needs a key.
         """
-        # Each of a client has one to an upstream.
-        make_table(2 * (self._limit + self._spare))
+        # A client has one to an upstream, as a rule.
+        make_table(2 * self._limit + self._spare)
         server = self._config.server
         for address in server.listen:
             sockets = open_listener(address, self._inherited)

@@ -110,15 +110,19 @@ def _opening(log: Entries) -> Iterator[dict[str, Any]]:
 
 def _ending(log: Entries) -> Iterator[dict[str, Any]]:
     """Yield the last events, latest first, from one that tells the response or an error."""
-    batches = log.after(log.base)
-    for payload in _back(batches[-1].data, LIFE) if batches else ():
-        event = _read(payload)
-        if _response(event) or event.get("type") == "error":
-            yield event
+    left = LIFE
+    for batch in reversed(log.after(log.base)):
+        for payload in _back(batch.data, left):
+            event = _read(payload)
+            if _response(event) or event.get("type") == "error":
+                yield event
+            left -= 1
+        if not left:
+            return
 
 
 def _front(batch: Batch, most: int) -> list[bytes]:
-    """Return the first entries of a batch; of one that is a whole log the rest is not read."""
+    """Return the first entries of a batch; the rest is not read."""
     end = 0
     for _ in range(min(most, batch.count)):
         end = batch.data.index(b"\n\n", end) + 2

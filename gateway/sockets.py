@@ -89,7 +89,7 @@ def upstream_limit(clients: int) -> int:
 
 
 def make_table(connections: int) -> None:
-    """Have the kernel make its table of our descriptors as large as it may come to be.
+    """Have the kernel make its table of our descriptors large enough for so many connections.
 
     It doubles when a descriptor does not fit, and in a process with threads that takes 10 to
     20 ms (`expand_fdtable` waits for `synchronize_rcu`), in which every stream would stand.

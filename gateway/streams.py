@@ -203,12 +203,12 @@ class Streams:
         if wish.live == "sse":
             DurableView(
                 live, visit.reply, desk, cursor=cursor, given_cursor=wish.cursor,
-                subject=subject, left=visit.ending(),
+                subject=subject, left=visit.ending(live.log),
             ).attach()  # fmt: skip
         else:
             LongPoll(
                 live, visit.reply, desk, cursor=cursor, wait=self._long_poll,
-                given_cursor=wish.cursor, subject=subject, left=visit.ending(),
+                given_cursor=wish.cursor, subject=subject, left=visit.ending(live.log),
             ).attach()  # fmt: skip
 
     def _upgrade(self, visit: Visit, live: Live, wish: Wish) -> None:
@@ -219,7 +219,7 @@ class Streams:
             cursor, recovered = visit.begin_at(live.log, wish.offset)
             return SocketView(
                 live, self._desk, cursor=cursor, recovered=recovered,
-                subject=visit.caller.subject, left=visit.ending(),
+                subject=visit.caller.subject, left=visit.ending(live.log),
             )  # fmt: skip
 
         self._upgrades.upgrade(visit, SOCKET_PROTOCOL, session)
@@ -233,8 +233,10 @@ class Streams:
             self.publish(live, Post(body))
 
         def session() -> ChannelSocket:
-            subject = visit.caller.subject
-            return ChannelSocket(live, self._desk, publish, subject=subject, left=visit.ending())
+            return ChannelSocket(
+                live, self._desk, publish,
+                subject=visit.caller.subject, left=visit.ending(live.log),
+            )  # fmt: skip
 
         self._upgrades.upgrade(visit, "", session)
 
@@ -248,7 +250,7 @@ class Streams:
             return
         EventSourceView(
             live, visit.reply, self._desk, cursor=cursor, recovered=recovered,
-            subject=visit.caller.subject, left=visit.ending(),
+            subject=visit.caller.subject, left=visit.ending(live.log),
         ).attach()  # fmt: skip
 
     # The channels.

@@ -30,6 +30,9 @@ class Story(Protocol):
     def failed(self, one: "Try", error: Exception) -> None:
         """Take note that there is no good answer to a try, or no more of it."""
 
+    def resent(self) -> None:
+        """Take note that a try, now closed, sent its request once more."""
+
 
 class Try(Exchange, kw_only=True):
     """An exchange with a target's provider.  Whoever makes one must `close` it."""
@@ -99,8 +102,8 @@ class Try(Exchange, kw_only=True):
 
     def close(self) -> None:
         """End it; without an outcome it is nobody's fault.  May be called twice."""
+        story, self.story = self.story, None
         self.release()
-        self.story = None
         if self._closed:
             return
         self._closed = True
@@ -111,6 +114,8 @@ class Try(Exchange, kw_only=True):
             self.provider.metrics.pool_wait.observe(self.waited)
         if self.retried:
             self._desk.metrics.retried("stale")
+            if story is not None:
+                story.resent()
 
     def last_word(self, error: GatewayError) -> GatewayError:
         """Return what the client is told of its failure: our keys are not its business.

@@ -28,11 +28,12 @@ class Visit(msgspec.Struct, eq=False):
     """
 
     _desk: Desk
-    _name: str  # of the route; a label
+    route: str  # a label
     request: Request
     reply: Reply
     caller: Caller
     accounted: bool = False  # or left to a job, which knows more
+    _log: EventLog | None = None  # that it is answered from
 
     def log(self, id: str) -> Live:
         """Return the log of this id.
@@ -75,11 +76,12 @@ class Visit(msgspec.Struct, eq=False):
         except CursorGone:
             return log.base, False
 
-    def ending(self) -> Callable[[], None]:
-        """Return what is to be called when the visit's view has ended.
+    def ending(self, log: EventLog) -> Callable[[], None]:
+        """Return what is to be called when the visit's view of `log` has ended.
 
         It may live for hours: the request's fields and body are let go of.
         """
+        self._log = log
         self.request.head.forget()
         self.request.body = b""
         return self.account
@@ -91,18 +93,23 @@ class Visit(msgspec.Struct, eq=False):
         self.accounted = True
         desk, request, reply = self._desk, self.request, self.reply
         duration = desk.clock() - request.received
-        desk.metrics.request(self._name, "", "", reply.status, duration)
+        # Of a channel the path says which it is, and nobody ended it.
+        told = self._log if self._log is not None and self._log.dialect else None
+        desk.metrics.request(self.route, "", "", reply.status, duration)
         desk.log.request(
             RequestRecord(
                 request_id=request.id,
                 client=request.client,
-                route=self._name,
+                route=self.route,
                 method=request.head.method,
                 path=request.head.path,
                 status=reply.status,
+                end=told.reason if told is not None else "",
                 duration=duration,
+                events=None,  # nobody counts what is said again
                 bytes=reply.bytes_sent,
                 subject=self.caller.subject,
+                generation=told.id if told is not None else "",
                 error=error,
             )
         )
@@ -172,10 +179,10 @@ def choose_method(methods: Mapping[str, Endpoint], head: RequestHead) -> Endpoin
     raise MethodNotAllowed(f"this path takes {allow}", allow=allow)
 
 
-def refusing(error: ClientError, error_body: ErrorBody | None) -> Endpoint:
-    """Return an endpoint that answers with `error`, whatever comes."""
+def refusing(error: ClientError, name: str, error_body: ErrorBody | None) -> Endpoint:
+    """Return an endpoint that answers with `error`, whatever comes; `name` is a label."""
 
     def refuse(visit: Visit) -> None:
         raise error
 
-    return Endpoint("other", refuse, MAX_BODY, error, public=True, error_body=error_body)
+    return Endpoint(name, refuse, MAX_BODY, error, public=True, error_body=error_body)

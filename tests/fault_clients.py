@@ -255,7 +255,9 @@ KINDS = {
     "unary": Kind(whole, streams=False),
     "unary message": Kind(whole_message, "anthropic", streams=False, route="/v1/messages"),
     "unary response": Kind(whole_response, "responses", streams=False, route=RESPONSES),
-    "eventsource": Kind(event_source, status=200, reads=(204,), reading=f"{CHAT}/stream"),
+    "eventsource": Kind(
+        event_source, route=f"{CHAT}/stream", status=200, reads=(204,), reading=f"{CHAT}/stream"
+    ),
     "durable": Kind(durable, status=202, reads=(200,)),
     "long poll": Kind(long_poll, status=202, reads=None),
     "tail": Kind(tail, status=202, reads=(200,)),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway._sseparse import FRAMES, IDS, Batch, entries
+from gateway._sseparse import CHUNKED, FRAMES, IDS, Batch, EventParser, chunk, entries
 from gateway.client_errors import ClientError, CursorGone
 from gateway.eventlog import NOW, START, EventLog, State, epoch_of
 from gateway.upstream_errors import StreamInterrupted, UpstreamTimeout
@@ -200,6 +200,24 @@ def test_the_last_small_batches_of_a_closed_log_become_one():
     assert (log.base, log.tail, log.held) == (2, 6, held)
 
 
+def test_of_a_closed_log_nothing_is_kept_twice():
+    log = EventLog("gen_1", EPOCH, dialect="openai")
+    log.append(Batch(b"data: %b\n\n" % (b"x" * 5000), 1, 1))
+    (newest,) = log.after(0)
+    framed = newest.framed(IDS, b"x")
+
+    log.fold()
+
+    assert newest.framed(IDS, b"x") is not framed
+
+
+def test_small_batches_before_a_large_one_become_one_at_once():
+    log = generation(1, 1, 1)
+    log.append(Batch(b"data: %b\n\n" % (b"x" * 5000), 4, 1))
+
+    assert [one.count for one in log.after(0)] == [3, 1]
+
+
 def test_nothing_is_folded_of_a_log_that_holds_nothing():
     log = generation(2)
     log.trim(2)
@@ -230,12 +248,30 @@ def test_a_log_goes_on_after_a_trim():
     assert log.held == len(batch(3).data)
 
 
+SMALL = 4096
+# So long that a batch of one entry is as large as a small one may be, or a byte more.
+SIZES = st.sampled_from([0, 0, 0, SMALL - len(b"data: 1 \n\n"), SMALL])
+
+
+def padded(first: int, count: int, size: int, *, framed: bool) -> Batch:
+    """A batch whose first entry has so many blanks more; `framed`: it came as an HTTP chunk."""
+    data = batch(first, count).data.replace(b"\n", b" " * size + b"\n", 1)
+    if not framed:
+        return Batch(data, first, count)
+    parser = EventParser(CHUNKED, tight=True)
+    for number in range(1, first):
+        parser.feed(chunk(b"data: %d\n\n" % number), 0.0)
+    found = parser.feed(chunk(data), 0.0)
+    assert found is not None
+    return found
+
+
 @given(
     st.lists(
         st.one_of(
-            st.tuples(st.just("append"), st.integers(1, 3)),
+            st.tuples(st.just("append"), st.integers(1, 3), SIZES, st.booleans()),
             st.tuples(st.just("trim"), st.integers(0, 30)),
-            st.tuples(st.just("fold"), st.just(0)),
+            st.tuples(st.just("fold")),
         ),
         max_size=60,
     ),
@@ -243,14 +279,15 @@ def test_a_log_goes_on_after_a_trim():
 )
 def test_no_entry_is_lost_before_it_was_trimmed(acts, dialect):
     log, trimmed = EventLog("gen_1", EPOCH, dialect=dialect), 0
-    for act, number in acts:
+    for act, *numbers_of_it in acts:
         if act == "append":
-            log.append(batch(log.tail + 1, number))
+            count, size, framed = numbers_of_it
+            log.append(padded(log.tail + 1, count, size, framed=framed))
         elif act == "fold":
             log.fold()
         else:
-            trimmed = max(trimmed, number)
-            log.trim(number)
+            trimmed = max(trimmed, *numbers_of_it)
+            log.trim(*numbers_of_it)
 
         assert log.base <= trimmed
         for cursor in range(-1, log.tail + 2):

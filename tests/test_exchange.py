@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from gateway.exchange import Collector
+from gateway.exchange import STALE_TIME, Collector
 from gateway.upstream_errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnavailable
 from tests.scenes import ANSWER, HEAD, ExchangeScene, settled
 from tests.stand import Stand
@@ -149,6 +149,36 @@ async def test_a_kept_connection_that_proves_stale_is_replaced_unnoticed(go):
     assert await task == b"hello"
     assert exchange.retried
     assert scene.dial.transports[1].written == b"request"
+
+
+async def test_a_connection_that_had_its_time_with_a_request_was_not_stale():
+    """Whoever has the request may be at work: to send it again might be to pay twice."""
+    scene = ExchangeScene()
+    await scene.used()
+    exchange = scene.exchange()
+    task = asyncio.ensure_future(scene.story(exchange))
+    await scene.connected(1)
+    scene.loop.now += STALE_TIME
+    scene.peer.eof_received()
+
+    with pytest.raises(UpstreamUnavailable):
+        await task
+    assert not exchange.retried
+    assert len(scene.dial.connections) == 1
+
+
+async def test_others_are_served_between_a_request_and_the_opening_of_its_connection():
+    scene = ExchangeScene()
+    task = asyncio.ensure_future(scene.story())
+    turns = 0
+    while not scene.dial.connections:
+        turns += 1
+        await asyncio.sleep(0)
+    await scene.connected(1)
+    scene.peer.data_received(ANSWER)
+    await task
+
+    assert turns > 2, "the story's own, the exchange's, and one more"
 
 
 async def test_a_request_is_repeated_once_only():

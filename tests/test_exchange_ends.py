@@ -6,6 +6,7 @@ import pytest
 import uvloop
 
 from gateway.errors import Overloaded
+from gateway.exchange import STALE_TIME
 from gateway.upstream_errors import UpstreamTimeout
 from tests.scenes import ANSWER, HEAD, ExchangeScene, settled
 
@@ -196,10 +197,10 @@ async def test_the_repeated_request_has_time_limits_of_its_own():
     scene.dial.turns = 10
     task = asyncio.ensure_future(scene.story())
     await scene.connected(1)
-    scene.loop.wind(19.0)
+    scene.loop.wind(STALE_TIME / 2)
     scene.peer.eof_received()
     await settled()
-    scene.loop.wind(2.0)
+    scene.loop.wind(20.0)
     await scene.connected(2)
     scene.loop.wind(19.9)
     await settled()

@@ -197,6 +197,23 @@ def test_the_producer_goes_on_only_when_much_was_taken():
     assert scene.live.log.base == 5
 
 
+def test_of_a_log_that_closes_while_a_slow_reader_holds_it_up_nothing_goes_any_more():
+    class Late(FakeReader):
+        def wake(self) -> None:
+            pass
+
+    scene = Scene()
+    late = Late(scene.live)
+    while "pause" not in scene.producer.told:
+        scene.publish(b"x" * 1_000_000)
+    scene.live.close(State.CANCELLED, "stop")
+
+    late.take()
+
+    assert len(late.taken) == scene.live.log.tail
+    assert (scene.live.log.base, scene.hub.trims) == (0, 0)
+
+
 def test_a_slow_reader_that_leaves_sets_the_producer_free():
     scene = Scene()
     fast, slow = FakeReader(scene.live), FakeReader(scene.live, slow=True)

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from gateway._sseparse import ANTHROPIC
+from gateway.client_errors import ClientError, Conflict, ModelNotFound, RequestTooLarge
+from gateway.dialects import anthropic
 from tests.messages_client import ASK, BOTH, PING, asked, scripted, stand
 from tests.scripted import CHUNKED, LAST, Scripted, chunk
 from tests.stand import Stand
@@ -269,3 +271,13 @@ async def test_what_the_upstream_has_no_path_for_is_said_so(path):
 
     assert answer.status == 400
     assert "speaks anthropic" in answer.json["error"]["message"]
+
+
+def test_our_own_errors_are_of_the_type_that_the_sdk_knows_for_their_status():
+    for error, kind in (
+        (ModelNotFound("x"), "not_found_error"),
+        (ClientError("x"), "invalid_request_error"),
+        (Conflict("x"), "invalid_request_error"),
+        (RequestTooLarge("x"), "request_too_large"),
+    ):
+        assert anthropic.error_body(error, "id-1")["error"]["type"] == kind

@@ -41,7 +41,7 @@ def test_of_too_many_some_come_with_the_next_and_the_first_and_last_as_they_did(
 
 
 def test_a_log_that_becomes_one_object_keeps_its_pace_and_its_cost():
-    log = EventLog("gen_1", "aaaabbbb")
+    log = EventLog("gen_1", "aaaabbbb", dialect="openai")
     log.pace = Pace()
     for number in range(1, 4):
         log.append(Batch(b"data: 1\n\n", number, 1))
@@ -49,6 +49,7 @@ def test_a_log_that_becomes_one_object_keeps_its_pace_and_its_cost():
     log.close(State.FINISHED, "finished")
     log.fold()
 
+    assert len(log.after(0)) == 1
     assert [stretch.end for stretch in log.pace] == [9, 18, 27]
     assert log.cost == 27 + 3 * STAMP
     assert MOST * STAMP < 128 * 1024

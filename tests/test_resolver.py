@@ -84,6 +84,18 @@ async def test_the_first_request_waits_and_the_next_does_not(names):
     assert names.asked == ["a.test"]
 
 
+async def test_what_is_known_is_told_without_waiting(names):
+    assert Resolver(names, names.clock).known("a.test") is None
+    resolver = await known(names)
+
+    assert resolver.known("a.test") == ("192.0.2.1",)
+    assert resolver.known("::1") == ("::1",)
+    names.now += FRESH
+    resolver.doubt("::1")
+    assert resolver.known("::1") == ("::1",), "an address is not looked up, however old"
+    assert names.asked == ["a.test"]
+
+
 async def test_many_who_ask_at_once_cause_one_look_up(names):
     resolver = Resolver(names, names.clock)
     tasks = [asyncio.ensure_future(resolver.resolve("a.test")) for _ in range(10)]

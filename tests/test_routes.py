@@ -332,6 +332,18 @@ models = ["other"]
 """
 
 
+async def test_who_is_refused_is_counted_where_it_wanted_to_go():
+    async with Stand(more=CALLERS) as stand:
+        client = await stand.open()
+        answer = await client.ask("POST", "/v1/chat/completions", {"model": "alias"})
+        await client.close()
+        metrics = await stand.metrics()
+
+    assert answer.status == 401
+    labels = 'code="401",model="",route="/v1/chat/completions",upstream=""'
+    assert metrics[f"headgate_requests_total{{{labels}}}"] == 1
+
+
 async def test_what_is_kept_of_one_caller_is_of_no_other():
     async with Stand(more=CALLERS) as stand:
         client = await stand.open()

@@ -102,6 +102,18 @@ def test_a_log_without_its_beginning_tells_the_response_at_its_end():
     assert (snapshot(log)["status"], name_of(log)) == ("completed", "resp_1")
 
 
+def test_the_end_may_lie_in_more_than_one_batch():
+    log = log_of(DELTA)
+    log.trim(1)
+    large = event("response.in_progress", 1, response=response() | {"pad": "x" * 5000})
+    for data in (large, event("error", 2, code="c", message="m")):
+        log.append(Batch(data, log.tail + 1, 1))
+    log.close(State.FAILED, "upstream_error")
+
+    assert len(log.after(log.base)) == 2
+    assert name_of(log) == "resp_1"
+
+
 # Where a sequence number stands.
 
 

@@ -274,7 +274,6 @@ def test_what_was_missed_is_not_written_all_at_once(monkeypatch):
     scene.publish(*[chunk("x" * 1000)] * 200)
     scene.publish_quietly(FINISH)
     scene.finish()
-    scene.live.log.fold()
 
     client = scene.open(slow=True)
     assert len(frames(client)) == 2, "others are served in between"

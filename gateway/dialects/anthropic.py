@@ -51,11 +51,11 @@ def error_event(error: GatewayError) -> bytes:
 
 
 def _told(error: GatewayError) -> tuple[str, str]:
-    """Return the type and the message of an error; an upstream's own type is kept."""
+    """Return the type and the message of an error; what an upstream's own type says is kept."""
     said = error.body()["error"]
     found = said if isinstance(said, dict) else {}
     kind = str(found.get("type"))
-    if kind not in STATUSES:
+    if kind not in STATUSES or kind == "invalid_request_error":  # OpenAI's for any such status
         other = "invalid_request_error" if error.status < 500 else "api_error"
         kind = ERROR_TYPES.get(error.status, other)
     return kind, str(found.get("message") or error.message)
