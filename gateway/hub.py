@@ -30,8 +30,8 @@ from gateway.series import TRANSPORTS
 LOG_CAP = 8 * 1024 * 1024
 # Bytes of an open log when all of them together are too many.
 TIGHT_CAP = 256 * 1024
-# What a closed log costs besides its bytes: some objects, and its places in dictionaries.  Of a
-# long one a batch for each 16 small entries comes to that, which is less than these have bytes.
+# What a closed log costs besides its bytes: some objects, and its places in dictionaries.  A long
+# one has a batch for every 16 small entries besides, which takes less than these do.
 LOG_COST = 2 * 1024
 # Bytes of all logs (design §8).
 ALL_LOGS = 512 * 1024 * 1024

@@ -60,7 +60,9 @@ def beside(name: str) -> Path:
     target = place(name)
     target.mkdir(parents=True, exist_ok=True)
     for file in (ROOT / "tests" / name).glob("*.mjs"):
-        shutil.copy(file, target)
+        # In one step: a client that is starting may be reading them.
+        shutil.copy(file, fresh := target / f"{file.name}.fresh")
+        fresh.replace(target / file.name)
     return target
 
 
