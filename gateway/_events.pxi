@@ -162,7 +162,7 @@ cdef class EventParser:
                 stop = usual_block(block, end, &lf)
             if stop is not NULL:
                 # One look, where the steps below take four; most of OpenAI's and Gemini's are so.
-                if stop - block > self._event_limit and self._outgrown(stop - block):
+                if self._outgrown(stop - block):
                     break
                 if not self._delivers(block + 6, stop - 2):
                     self._pass(run, block)

@@ -33,7 +33,7 @@ class Visit(msgspec.Struct, eq=False):
     reply: Reply
     caller: Caller
     accounted: bool = False  # or left to a job, which knows more
-    _log: EventLog | None = None  # that it is answered from
+    _read: EventLog | None = None  # the log that it is answered from
 
     def log(self, id: str) -> Live:
         """Return the log of this id.
@@ -81,7 +81,7 @@ class Visit(msgspec.Struct, eq=False):
 
         It may live for hours: the request's fields and body are let go of.
         """
-        self._log = log
+        self._read = log
         self.request.head.forget()
         self.request.body = b""
         return self.account
@@ -94,7 +94,7 @@ class Visit(msgspec.Struct, eq=False):
         desk, request, reply = self._desk, self.request, self.reply
         duration = desk.clock() - request.received
         # Of a channel the path says which it is, and nobody ended it.
-        told = self._log if self._log is not None and self._log.dialect else None
+        read = self._read if self._read is not None and self._read.dialect else None
         desk.metrics.request(self.route, "", "", reply.status, duration)
         desk.log.request(
             RequestRecord(
@@ -104,12 +104,12 @@ class Visit(msgspec.Struct, eq=False):
                 method=request.head.method,
                 path=request.head.path,
                 status=reply.status,
-                end=told.reason if told is not None else "",
+                end=read.reason if read is not None else "",
                 duration=duration,
                 events=None,  # nobody counts what is said again
                 bytes=reply.bytes_sent,
                 subject=self.caller.subject,
-                generation=told.id if told is not None else "",
+                generation=read.id if read is not None else "",
                 error=error,
             )
         )
