@@ -151,7 +151,8 @@ def test_a_stale_connection_ends_at_its_second_request(run, fault, end):
             wanted = request_bytes("/healthz")
             async with connected(mock, wanted) as (reader, writer):
                 assert (await one_answer(reader)).endswith(b"ok\n")
-                writer.write(wanted)
+                # An hour for each token, of an answer that nobody thinks about.
+                writer.write(request_bytes(mock={"tokens": 2, "interval": 3_600_000}))
                 assert await read_all(reader) == (b"", end)
             async with connected(mock, wanted) as (reader, _):
                 assert (await one_answer(reader)).endswith(b"ok\n")

@@ -123,6 +123,7 @@ def _stale(end: End) -> Fault:
 
     def fault(reply: Reply, options: Options, exchange: Exchange) -> None:
         if exchange.reused:
+            reply.delay = 0.0  # it had ended before: nobody thinks about an answer
             reply.wire = lambda _: iter((end,))
 
     return fault
