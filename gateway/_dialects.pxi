@@ -35,6 +35,7 @@ cdef class _Story:
         dict error     # the upstream's error object
         str finish     # the last finish reason, in the upstream's word
         dict usage     # the last usage that was decoded, in the upstream's words
+        bytes latest   # the last event with a usage, if that is not decoded
 
     cdef bint read(self, const char *p, const char *end) except -1:
         """Learn what the data p..end of an event tells; tell whether it is to be taken out."""
@@ -53,83 +54,18 @@ cdef class _Story:
 
     cdef dict spent(self):
         """Return the last usage, in the upstream's words."""
+        if self.latest is not None:
+            latest, self.latest = self.latest, None
+            self.usage = self.cost(object_in(latest)) or self.usage
         return self.usage
+
+    cdef dict cost(self, dict event):
+        """Return the usage in an event, {} if there is none."""
+        raise NotImplementedError
 
     cdef dict decoded(self, const char *p, const char *end):
         """Return the object p..end; {} if it is none: whoever reads it knows better."""
         return object_in(p[:end - p])
-
-
-cdef inline bint ends_all(const char *p, const char *end) noexcept:
-    """Tell whether this is OpenAI's end; blanks behind it hide it from none of its SDKs."""
-    while end > p and is_blank((end - 1)[0]):
-        end -= 1
-    return end - p == 6 and memcmp(p, b"[DONE]", 6) == 0
-
-
-cdef bint chunk_tells(const char *p, const char *end) noexcept:
-    """Look for a key usage, finish_reason or error with a value but null, and the end."""
-    cdef const char *start = p
-    cdef const char *colon
-    if ends_all(p, end):
-        return True
-    while True:
-        colon = <const char *>memchr(p, b':', end - p)
-        if colon is NULL:
-            return False
-        # An event has a dozen keys, and none or one of these: two bytes rule most others out.
-        if colon - start >= 7 and may_be_told(colon) and chunk_key_tells(p, end):
-            return True
-        p = colon + 1
-
-
-cdef inline bint may_be_told(const char *colon) noexcept:
-    """Tell whether usage, finish_reason or error may end before a colon."""
-    cdef char last = (colon - 1)[0]
-    cdef char letter = (colon - 2)[0]
-    if last == b'"':
-        return letter == b'e' or letter == b'n' or letter == b'r'
-    return is_blank(last)
-
-
-cdef bint chunk_key_tells(const char *p, const char *end) noexcept:
-    """Tell whether the next key in p..end is one of these, with a value but null."""
-    cdef const char *start = p
-    cdef const char *key
-    cdef const char *value
-    return next_key(&p, end, &key, &value) and (
-        ends(start, key, b'"usage"', 7)
-        or ends(start, key, b'"error"', 7)
-        or ends(start, key, b'"finish_reason"', 15)
-    ) and not begins(value, end, b"null", 4)
-
-
-@final
-cdef class _Chunks(_Story):
-    """OpenAI's chat completions; with `strip_usage`, without the extra chunk of usage."""
-
-    cdef bint strip_usage
-
-    cdef bint read(self, const char *p, const char *end) except -1:
-        if ends_all(p, end):
-            self.done = True
-            return True
-        return self.learn(self.decoded(p, end))
-
-    cdef bint learn(self, dict event) except -1:
-        usage = mapping(event.get("usage"))
-        self.usage = usage or self.usage
-        for choice in objects(event.get("choices")):
-            self.finish = text(choice.get("finish_reason")) or self.finish
-        if event.get("error"):
-            self.error = error_object(event["error"])
-            return False
-        return self.strip_usage and bool(usage) and event.get("choices") == []
-
-    cdef int close(self, bytes rest, bint whole) except -1:
-        # Kong ends its streams without the last blank line.
-        self.done = self.done or rest is not None and rest.rstrip(b" \t\n") == b"data: [DONE]"
-        return 0
 
 
 # What is kept of Anthropic's usage, which comes in pieces.
@@ -243,8 +179,6 @@ cdef class _Contents(_Story):
     when somebody asks.
     """
 
-    cdef bytes latest  # the last event with usage, if it is not decoded
-
     cdef bint read(self, const char *p, const char *end) except -1:
         cdef bint counts = False
         if self.tells(p, end, &counts):
@@ -273,7 +207,9 @@ cdef class _Contents(_Story):
         return False
 
     cdef bint learn(self, dict event) except -1:
-        self.count(event)
+        usage = self.cost(event)
+        if usage:
+            self.usage, self.latest = usage, None
         for candidate in objects(event.get("candidates"))[:1]:
             self.finish = text(candidate.get("finishReason")) or self.finish
         blocked = text(mapping(event.get("promptFeedback")).get("blockReason"))
@@ -282,18 +218,8 @@ cdef class _Contents(_Story):
             self.error = error_object(event["error"])
         return False
 
-    cdef int count(self, dict event) except -1:
-        usage = mapping(event.get("usageMetadata"))
-        if usage:
-            self.usage, self.latest = usage, None
-        return 0
-
-    cdef dict spent(self):
-        if self.latest is not None:
-            event = self.decoded(self.latest, <const char *>self.latest + len(self.latest))
-            self.latest = None
-            self.count(event)
-        return self.usage
+    cdef dict cost(self, dict event):
+        return mapping(event.get("usageMetadata"))
 
     cdef int close(self, bytes rest, bint whole) except -1:
         self.done = whole and rest is None and self.finish is not None

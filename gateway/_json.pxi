@@ -2,7 +2,8 @@
 #
 # Nothing is decoded and no object is made, so a view may ask it of every entry.  Each
 # function points behind what it read, or is NULL if that is not there.  None needs to know
-# where the text ends: a bytes object has a NUL behind it, which no JSON goes past.
+# where the text ends: a bytes object has a NUL behind it, which no JSON goes past.  Who has
+# but a part of one looks whether it ended where it should.
 
 cdef enum:
     # Levels of nesting: what is meant has ten, and readers' own parsers give up near 1,000.
@@ -93,10 +94,9 @@ cdef const char *into_value(const char *p, char *closers, Py_ssize_t *depth) noe
     return p + 1
 
 
-cdef bint is_json(bytes text) noexcept:
-    """Tell whether the text, which is UTF-8, is one JSON value of at most LEVELS_LIMIT levels."""
+cdef const char *over_value(const char *p) noexcept:
+    """Point behind the value at p, of at most LEVELS_LIMIT levels, and the blanks behind it."""
     cdef:
-        const char *p = PyBytes_AS_STRING(text)
         const char *value
         char closers[LEVELS_LIMIT]
         Py_ssize_t depth = 0
@@ -105,7 +105,7 @@ cdef bint is_json(bytes text) noexcept:
         value = over_blanks(p)
         p = into_value(value, closers, &depth)
         if p is NULL:
-            return False
+            return NULL
         first = value[0] == b'{' or value[0] == b'['
         p = over_blanks(p)
         while depth and p[0] == closers[depth - 1]:
@@ -113,12 +113,45 @@ cdef bint is_json(bytes text) noexcept:
             first = False
             p = over_blanks(p + 1)
         if not depth:
-            return p == PyBytes_AS_STRING(text) + PyBytes_GET_SIZE(text)
+            return p
         if not first:
             if p[0] != b',':
-                return False
+                return NULL
             p += 1
         if closers[depth - 1] == b'}':
             p = over_key(p)
             if p is NULL:
-                return False
+                return NULL
+
+
+cdef bint is_json(bytes text) noexcept:
+    """Tell whether the text, which is UTF-8, is one JSON value of at most LEVELS_LIMIT levels."""
+    return over_value(PyBytes_AS_STRING(text)) == PyBytes_AS_STRING(text) + PyBytes_GET_SIZE(text)
+
+
+cdef struct Member:
+    const char *key  # its quotation mark
+    Py_ssize_t size  # of the key with both quotation marks
+    const char *value
+
+
+cdef const char *next_member(const char *p, Member *member) noexcept:
+    """Read the member behind the bracket or comma at p; point at the one behind the member.
+
+    A key that is written with an escape is not read.
+    """
+    member.key = over_blanks(p + 1)
+    p = over_string(member.key)
+    if p is NULL or memchr(member.key, b'\\', p - member.key) is not NULL:
+        return NULL
+    member.size = p - member.key
+    p = over_blanks(p)
+    if p[0] != b':':
+        return NULL
+    member.value = over_blanks(p + 1)
+    p = over_value(member.value)
+    return p if p is not NULL and (p[0] == b',' or p[0] == b'}') else NULL
+
+
+cdef inline bint is_key(Member *member, const char *key, Py_ssize_t size) noexcept:
+    return member.size == size and memcmp(member.key, key, size) == 0

@@ -84,9 +84,10 @@ include "_batches.pxi"    # events as a log keeps them
 include "_entries.pxi"    # a log
 include "_histogram.pxi"  # counts and observations
 include "_blocks.pxi"     # the HTML standard: blocks
+include "_json.pxi"       # RFC 8259: whether a text is JSON, and what is in it
 include "_dialects.pxi"   # what events tell of their stream
+include "_chunks.pxi"     # what OpenAI's tell
 include "_events.pxi"     # the HTML standard: events, in batches
-include "_json.pxi"       # RFC 8259: whether a text is JSON
 include "_websocket.pxi"  # RFC 6455: frames to clients
 include "_frames.pxi"     # the ways a reader may want its entries
 include "_writer.pxi"     # a client's socket

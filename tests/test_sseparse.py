@@ -155,6 +155,42 @@ def test_any_stream_cut_anywhere_is_what_the_oracle_says(raw, where, eof, strip,
     assert parse(bytewise(raw), eof=eof, **options) == expected
 
 
+# Of chunks, which are read without being decoded where nothing in them is unusual.
+
+KEYS = ("usage", "choices", "error", "x", "usag\\u0065", "choic\\u0065s", "", "choices ")
+CHOICES = (
+    '{"finish_reason":"stop"}', '{"finish_reason" : "length", "index":0}', "1", "{}", "{ }", "[]",
+    '{"delta":{"finish_reason":"no","usage":{"a":1}}}', '{"finish_reason":"","index":1}',
+    '{"finish_reason":null}', '{"finish_reason":"a","finish_reason":"b"}', '{"a":"}]\\""}',
+    '{"finish_reason":"tool_calls","delta":{"tool_calls":[]}}', '{"finish_reason":"a\\u0062"}',
+    '{"finish_reason":"c","finish_reason":null}', '{"finish_reason":"\u00e9"}',
+    '{"finish_reason":7}',
+    '{"finish_\\u0072eason":"stop","finish_reason":null}', '{"finish_reason":["stop"]}', '"stop"',
+)  # fmt: skip
+VALUES = (
+    "null", '{"total_tokens":3}', "{}", "{ }", "[]", '[{"usage":1}]', "1.5e3", "-0", "true", '""',
+    '{"usage":{"b":2},"choices":[]}', '"\\ud83d"', '{"message":"no"}', '"{"', " [ ] ", "[[[]]]",
+)  # fmt: skip
+choices = st.lists(st.sampled_from(CHOICES), max_size=3).map(lambda of: f"[{','.join(of)}]")
+members = st.tuples(
+    st.sampled_from(KEYS), st.sampled_from([":", " : "]), choices | st.sampled_from(VALUES)
+).map(lambda parts: f'"{parts[0]}"{parts[1]}{parts[2]}')
+chunks = st.lists(members, max_size=4).flatmap(
+    lambda of: st.sampled_from(
+        [f"{{{','.join(of)}}}", f"{{ {' , '.join(of)} }} ", f"[{{{','.join(of)}}}]"]
+    )
+)
+
+
+@given(chunks, st.booleans(), st.integers(0, 200), st.sampled_from(["", "}", "]", ",", " ", "7"]))
+def test_a_chunk_tells_what_the_oracle_decodes(text, strip, at, slip):
+    for data in (text, text[:at] + slip + text[at + 1 :], text[:-1]):
+        for behind in (b"", b"}\n\n", b"data: {}\n\n"):
+            raw = b"data: " + data.encode() + b"\n\n" + behind
+            expected = oracle.story(raw, UNTIL_CLOSE, eof=False, strip_usage=strip)
+            assert parse([raw], strip_usage=strip) == expected, data
+
+
 @given(chunked(), cuts, st.booleans(), st.booleans(), st.sampled_from([20, 60, KIB]))
 def test_any_chunked_stream_cut_anywhere_is_what_the_oracle_says(raw, where, eof, strip, limit):
     options = {"strip_usage": strip, "event_limit": limit}
