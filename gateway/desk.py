@@ -9,6 +9,7 @@ from typing import Protocol
 
 from gateway.delay import Delay
 from gateway.hub import Hub
+from gateway.ledger import Ledger
 from gateway.logs import Log
 from gateway.metrics import Metrics
 from gateway.roster import Roster
@@ -50,6 +51,8 @@ class Desk:
         self.wall = wall
         self.draw = draw  # a number of [0, 1): for shares and jitter, never for secrets
         self.jobs: Roster[Work] = Roster()
+        self.ledger = Ledger(loop, lambda defect: log.crash(defect))
+        metrics.on_show = self.ledger.settle
         self.young = Delay(loop, FIRST_LOOK)  # answers that have no alarm yet
 
     def timestamp(self) -> str:

@@ -63,7 +63,8 @@ class Filler(Job):
             self._desk.metrics.disconnect(self.stage.value)
             record.end = record.end and "disconnect"
         if self._settled:
-            super()._account()
+            self._ended = self._desk.clock()
+            self._desk.ledger.enter(self)
 
     def cancel(self, reason: str) -> None:
         """End the generation now; whoever reads is told so, and nothing comes after it."""
@@ -112,10 +113,10 @@ class Filler(Job):
     def _break_off(self) -> None:
         self._close(State.FAILED, "failed", GatewayError("internal error"))
 
-    def _account(self) -> None:
+    def account(self) -> None:
         """Count and log once both are over: the provider's part, and the client's."""
         if not self.live.log.closed:
             self._close(State.CANCELLED, "disconnect")
         self._settled = True
         if self._left:
-            super()._account()
+            super().account()

@@ -92,9 +92,9 @@ class Log:
         """Return how many lines were lost."""
         return self._writer.dropped
 
-    def request(self, record: RequestRecord) -> None:
-        """Log one request, now over."""
-        now = self._now()
+    def request(self, record: RequestRecord, ago: float = 0.0) -> None:
+        """Log one request, over for `ago` seconds."""
+        now = self._now() - ago
         line = request_line(now, astuple(record)) if self._json else None
         self._writer.put(line or self._render(_request(stamp(now), record)))
 

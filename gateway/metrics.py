@@ -125,6 +125,7 @@ class Metrics(Collector):
             for name, spec in MEASURED.items()
         }
         self._watched: dict[str, tuple[Spec, Reading]] = {}
+        self.on_show: Callable[[], None] = _nothing  # counts what is still to be
         # By name above for the scrape; here what is counted in every request.
         self._served: dict[tuple[str, str, str, int], tuple[Count, Histogram]] = {}
         self._spent: dict[str, tuple[Count, Count]] = {}
@@ -230,6 +231,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family, for prometheus-client."""
+        self.on_show()
         for name, spec in COUNTED.items():
             yield _numbers(name, spec, self.counts(name))
         for name, spec in MEASURED.items():
@@ -244,6 +246,7 @@ class Metrics(Collector):
 
     def counts(self, name: str) -> dict[Key, float]:
         """Return what was counted so far under a name of COUNTED, by label values."""
+        self.on_show()
         return _values(self._counted[name])
 
     def _read(self, spec: Spec, reading: Reading) -> dict[Key, float]:
@@ -299,6 +302,10 @@ class Metrics(Collector):
         self.watch("process_cpu_seconds_total", time.process_time)
         self.watch("process_resident_memory_bytes", _resident)
         self.watch("process_start_time_seconds", lambda: started)
+
+
+def _nothing() -> None:
+    """Be what is done where there is nothing to do."""
 
 
 def _close(key: Key, closed: tuple[Container[object], ...]) -> Key:

@@ -57,8 +57,9 @@ class Job:
     """One request on its way to a provider and back."""
 
     __slots__ = (
-        "_attempts", "_desk", "_dialect", "_first", "_functions", "_model", "_over", "_pause",
-        "_race", "_received", "_record", "_reply", "_stopped", "_try", "_usage", "_wants_usage",
+        "_attempts", "_desk", "_dialect", "_ended", "_first", "_functions", "_model", "_over",
+        "_pause", "_race", "_received", "_record", "_reply", "_stopped", "_try", "_usage",
+        "_wants_usage",
     )  # fmt: skip
 
     def __init__(self, desk: Desk, order: Order, request: Request, reply: Receipt) -> None:
@@ -78,6 +79,7 @@ class Job:
         self._try.dropped = dropped
         self._race: Race | None = None
         self._pause: asyncio.TimerHandle | None = None  # before the next try
+        self._ended = 0.0  # when it was over, for its client too
         self._first = 0.0  # when the answer, or its first event, was here
         self._usage: Usage | None = None
         self._stopped: GatewayError | None = None  # why we ended it ourselves
@@ -314,10 +316,8 @@ class Job:
         except Exception as defect:  # whoever waits is not to wait for ever
             self._desk.log.crash(defect)
             self._break_off()
-        try:
-            self._account()
-        except Exception as defect:  # our caller has others to tell
-            self._desk.log.crash(defect)
+        self._ended = self._desk.clock()
+        self._desk.ledger.enter(self)
 
     def _fail(self, error: Exception) -> None:
         if error is not self._stopped:
@@ -333,12 +333,12 @@ class Job:
         record.error = error.message
         self._failed(error)
 
-    def _account(self) -> None:
-        """Count and log the request."""
+    def account(self) -> None:
+        """Count and log the request; called by the ledger."""
         desk, record, one, model = self._desk, self._record, self._try, self._model.name
         record.upstream = one.provider.name
         record.status = self._reply.status or CLIENT_LEFT
-        record.duration = desk.clock() - self._received
+        record.duration = self._ended - self._received
         record.events, record.bytes = self._delivered()
         if record.events:
             record.ttft = self._first - self._received
@@ -349,7 +349,7 @@ class Job:
         if self._usage is not None:
             record.tokens_in, record.tokens_out = self._usage.input, self._usage.output
             desk.metrics.tokens(model, self._usage)
-        desk.log.request(record)
+        desk.log.request(record, desk.clock() - self._ended)
 
     def _answer_fields(self) -> bytes:
         """Return the fields that an answer to a generation carries besides its own."""

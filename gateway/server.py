@@ -166,6 +166,7 @@ class Server:
         self.close()
         # Who was cut just now still has a log line to write.
         await self._first(self.public.host.connections.empty(), None, FLUSH_TIME)
+        self.desk.ledger.close()
         self._log.info("stopped")
 
     def close(self) -> None:
@@ -181,6 +182,7 @@ class Server:
         self._resolver.close()
         self._api.close()
         self.desk.hub.close()
+        self.desk.ledger.close()
         self._pulse.close()
         self._notifier.close()
 

@@ -96,7 +96,7 @@ class Hit:
         return place + answer_fields(log)
 
     def left(self) -> None:
-        """Count and log the request: the asker sees no more."""
+        """Have the request counted and logged: the asker sees no more."""
         desk, record, reply, log = self._desk, self._record, self._reply, self.live.log
         if not reply.ended:
             stage = Stage.STREAMING if log.tail else Stage.WAITING
@@ -106,8 +106,13 @@ class Hit:
         record.duration = desk.clock() - self._received
         record.bytes = reply.bytes_sent
         record.error = log.fault.message if log.fault is not None else ""
+        desk.ledger.enter(self)
+
+    def account(self) -> None:
+        """Count and log the request; called by the ledger."""
+        desk, record = self._desk, self._record
         desk.metrics.request(record.route, self._model, "", record.status, record.duration)
-        desk.log.request(record)
+        desk.log.request(record, desk.clock() - self._received - record.duration)
 
 
 class Sharing:

@@ -132,14 +132,14 @@ class Stream(Filler):
             error = StreamInterrupted("the upstream's stream was cut")
         super()._fail(error)
 
-    def _account(self) -> None:
-        source = self._source
+    def account(self) -> None:
+        """Count and log the request, and what the provider said of it."""
+        source, self._source = self._source, None  # it leads back here: a cycle
         if source is not None:
             self._usage = source.usage
             # An error in place of the first event is told by its status.
             self._events = source.parser.events if source.began else 0
-        super()._account()
-        self._source = None  # it leads back here: a cycle
+        super().account()
 
     def _delivered(self) -> tuple[int, int]:
         return self._events, self._reply.bytes_sent

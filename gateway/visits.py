@@ -95,6 +95,7 @@ class Visit(msgspec.Struct, eq=False):
         duration = desk.clock() - request.received
         # Of a channel the path says which it is, and nobody ended it.
         read = self._read if self._read is not None and self._read.dialect else None
+        desk.ledger.settle()  # lines stand in the order in which requests ended
         desk.metrics.request(self.route, "", "", reply.status, duration)
         desk.log.request(
             RequestRecord(

@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import os
+import re
 import threading
 
 import pytest
@@ -217,6 +218,17 @@ def test_only_a_terminal_gets_colours(pipe):
         "\x1b[31m22:13:20.250Z error   down                             upstream=openai\x1b[0m\r\n"
     )
     assert "\x1b" not in "".join(pipe.lines())
+
+
+@pytest.mark.parametrize("format", ["json", "text"])
+def test_the_line_of_a_request_says_when_it_was_over_not_when_it_was_written(pipe, format):
+    log = Log(pipe.writer, format, now=Clock())
+    log.request(record(), 0.25)
+    log.request(record(), 1.25)
+    log.close()
+
+    at = [re.search(r"22:13:\d\d\.\d{3}Z", line)[0] for line in pipe.lines()]
+    assert at == ["22:13:20.000Z", "22:13:19.000Z"]
 
 
 def test_a_usual_request_is_written_the_short_way():

@@ -67,7 +67,7 @@ async def test_a_defect_before_the_answer_is_looked_at_ends_the_request(
 async def test_a_defect_in_the_account_of_a_request_is_logged_and_costs_nobody_else(
     stream, monkeypatch
 ):
-    monkeypatch.setattr(Job, "_account", broken)
+    monkeypatch.setattr(Job, "account", broken)
     async with crashing(monkeypatch) as (stand, crashes):
         good = await told(stand, stream=stream)
         bad = [await told(stand, stream=stream, fault=fault) for fault in ("500", "refuse")]
