@@ -80,7 +80,10 @@ cdef bint read_member(Member *member, Told *told) noexcept:
 
 
 cdef bint read_choices(const char *p, Told *told) noexcept:
-    """Read the choices from p on, behind their bracket; say if that can be done."""
+    """Read the choices from p on, behind their bracket; say if that can be done.
+
+    Whoever asks has found that they are JSON, so what follows each is a comma or the end.
+    """
     told.bare = p[0] == b']'
     while p[0] != b']':
         p = over_blanks(p + (p[0] == b','))

@@ -62,8 +62,9 @@ class Filler(Job):
             # It is gone: the generation goes on without it, or not, or it was too slow for the end.
             self._desk.metrics.disconnect(self.stage.value)
             record.end = record.end and "disconnect"
-        if self._settled:
+        if self._over:
             self._ended = self._desk.clock()
+        if self._settled:
             self._desk.ledger.enter(self)
 
     def cancel(self, reason: str) -> None:
@@ -115,7 +116,7 @@ class Filler(Job):
 
     def account(self) -> None:
         """Count and log once both are over: the provider's part, and the client's."""
-        if not self.live.log.closed:
+        if not self.live.log.closed:  # no way leads here; if one did, readers would wait for ever
             self._close(State.CANCELLED, "disconnect")
         self._settled = True
         if self._left:

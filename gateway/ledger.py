@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 
-# Requests that are counted in one turn of the loop: some tenths of a millisecond, in which
-# everybody else waits.
+# Requests that are counted in one turn of the loop, in which everybody else waits: for less than
+# a millisecond.  More never wait here.
 PAGE = 32
 # Seconds that one waits for others.
 GATHER_TIME = 0.05
@@ -41,13 +41,19 @@ class Ledger:
     def enter(self, account: Account) -> None:
         """Have a request counted before long."""
         self._open.append(account)
-        if self._timer is None:
+        if len(self._open) >= PAGE:
+            self.settle()
+        elif self._timer is None:
             self._timer = self._loop.call_later(GATHER_TIME, self._ring)
 
     def settle(self) -> None:
         """Count all there are."""
-        while self._open:
-            self._turn()
+        accounts, self._open = self._open, []
+        for account in accounts:
+            try:
+                account.account()
+            except Exception as defect:
+                self._on_crash(defect)
 
     def close(self) -> None:
         """Count all there are; nothing rings any more.  May be called twice."""
@@ -58,16 +64,4 @@ class Ledger:
 
     def _ring(self) -> None:
         self._timer = None
-        self._turn()
-        if self._open:
-            self._timer = self._loop.call_later(0.0, self._ring)
-
-    def _turn(self) -> None:
-        """Count a page of them."""
-        accounts = self._open[:PAGE]
-        del self._open[:PAGE]
-        for account in accounts:
-            try:
-                account.account()
-            except Exception as defect:
-                self._on_crash(defect)
+        self.settle()

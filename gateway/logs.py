@@ -93,7 +93,7 @@ class Log:
         return self._writer.dropped
 
     def request(self, record: RequestRecord, ago: float = 0.0) -> None:
-        """Log one request, over for `ago` seconds."""
+        """Log one request, which was over `ago` seconds ago."""
         now = self._now() - ago
         line = request_line(now, astuple(record)) if self._json else None
         self._writer.put(line or self._render(_request(stamp(now), record)))

@@ -280,6 +280,7 @@ class Server:
         self, error: GatewayError, head: RequestHead, request_id: str, client: str
     ) -> None:
         self._metrics.rejected(error.status)
+        self.desk.ledger.settle()  # lines stand in the order in which requests ended
         self._log.request(
             RequestRecord(
                 request_id=request_id,

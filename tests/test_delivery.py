@@ -75,6 +75,38 @@ async def test_a_slow_client_that_the_end_of_the_process_cuts_has_its_line_befor
     assert lines.index("request") < lines.index("stopped")
 
 
+async def test_what_a_client_took_its_time_for_is_in_the_duration_of_its_request():
+    async with Stand() as stand:
+        desk = stand.server.desk
+        client = await slow(stand)
+        client.send("POST", "/v1/chat/completions", chat(tokens=MANY, text="tokens"))
+        await stand.mock.until(lambda: stand.mock.requests and not stand.mock.open_streams, 20)
+        await until(lambda: not desk.jobs)
+        clock = desk.clock
+        desk.clock = lambda: clock() + 1000
+        client.writer.transport.abort()
+        await stand.server.public.host.connections.empty()
+        desk.ledger.settle()
+
+    (line,) = [line for line in stand.log_lines if line["msg"] == "request"]
+    assert 1_000_000 <= line["duration_ms"] < 1_100_000
+
+
+async def test_lines_stand_in_the_order_in_which_requests_ended():
+    async with Stand() as stand:
+        client = await stand.open()
+        await client.chat(stream=True, tokens=2)
+        await client.ask("GET", "/v1/models")
+        await client.chat(stream=False, tokens=2)
+        client.writer.write(b"GET / / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert (await client.answer()).status == 400
+        await client.close()
+
+    lines = [line for line in stand.log_lines if line["msg"] == "request"]
+    assert [line["status"] for line in lines] == [200, 200, 200, 400]
+    assert [line["method"] for line in lines[:3]] == ["POST", "GET", "POST"]
+
+
 async def test_a_web_page_is_not_an_answer():
     async with Stand() as stand:
         answer = await stand.chat(stream=False, fault="html")

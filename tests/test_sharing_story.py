@@ -60,7 +60,7 @@ class Story(LogScene, Sharing):
 
     def __init__(self) -> None:
         LogScene.__init__(self)
-        self.desk.log = SimpleNamespace(request=lambda record: None)
+        self.desk.log = SimpleNamespace(request=lambda record, ago: None)
         Sharing.__init__(self, self.desk, ["m"])
         self.jobs: list[Job] = []
         self.clients: list[tuple[int, Client, WholeView]] = []  # the job that is to answer each
