@@ -47,7 +47,8 @@ cdef bint chunk_key_tells(const char *p, const char *end) noexcept:
 cdef struct Told:
     const char *finish  # the last reason, behind its quotation mark; NULL if there is none
     Py_ssize_t size     # of the reason
-    bint counts         # there is a usage with something in it
+    const char *usage   # the last one, NULL if there is none, or nothing in it
+    const char *end     # of that
     bint bare           # there are choices, and none among them
 
 
@@ -72,7 +73,9 @@ cdef bint read_member(Member *member, Told *told) noexcept:
     """Read a member of a chunk, of several with one key the last; say if that can be done."""
     cdef const char *value = member.value
     if is_key(member, b'"usage"', 7):
-        told.counts = value[0] == b'{' and over_blanks(value + 1)[0] != b'}'
+        told.usage, told.end = NULL, member.end
+        if value[0] == b'{' and over_blanks(value + 1)[0] != b'}':
+            told.usage = value
     elif is_key(member, b'"choices"', 9):
         told.finish, told.bare = NULL, False
         return value[0] == b'[' and read_choices(over_blanks(value + 1), told)
@@ -138,15 +141,12 @@ cdef class _Chunks(_Story):
             return self.learn(self.decoded(p, end))
         if told.finish is not NULL:
             self.finish = told.finish[:told.size].decode("ascii")
-        if told.counts:
-            self.latest = p[:end - p]
-        return self.strip_usage and told.counts and told.bare
-
-    cdef dict cost(self, dict event):
-        return mapping(event.get("usage"))
+        if told.usage is not NULL:
+            self.latest = told.usage[:told.end - told.usage]
+        return self.strip_usage and told.usage is not NULL and told.bare
 
     cdef bint learn(self, dict event) except -1:
-        usage = self.cost(event)
+        usage = mapping(event.get("usage"))
         if usage:
             self.usage, self.latest = usage, None
         for choice in objects(event.get("choices")):

@@ -35,7 +35,7 @@ cdef class _Story:
         dict error     # the upstream's error object
         str finish     # the last finish reason, in the upstream's word
         dict usage     # the last usage that was decoded, in the upstream's words
-        bytes latest   # the last event with a usage, if that is not decoded
+        bytes latest   # what has the last usage, if that is not decoded
 
     cdef bint read(self, const char *p, const char *end) except -1:
         """Learn what the data p..end of an event tells; tell whether it is to be taken out."""
@@ -59,9 +59,9 @@ cdef class _Story:
             self.usage = self.cost(object_in(latest)) or self.usage
         return self.usage
 
-    cdef dict cost(self, dict event):
-        """Return the usage in an event, {} if there is none."""
-        raise NotImplementedError
+    cdef dict cost(self, dict latest):
+        """Return the usage in what has the last, {} if there is none."""
+        return latest
 
     cdef dict decoded(self, const char *p, const char *end):
         """Return the object p..end; {} if it is none: whoever reads it knows better."""
@@ -218,8 +218,8 @@ cdef class _Contents(_Story):
             self.error = error_object(event["error"])
         return False
 
-    cdef dict cost(self, dict event):
-        return mapping(event.get("usageMetadata"))
+    cdef dict cost(self, dict latest):
+        return mapping(latest.get("usageMetadata"))
 
     cdef int close(self, bytes rest, bint whole) except -1:
         self.done = whole and rest is None and self.finish is not None

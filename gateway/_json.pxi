@@ -133,6 +133,7 @@ cdef struct Member:
     const char *key  # its quotation mark
     Py_ssize_t size  # of the key with both quotation marks
     const char *value
+    const char *end  # of the value, and of blanks behind it
 
 
 cdef const char *next_member(const char *p, Member *member) noexcept:
@@ -149,7 +150,7 @@ cdef const char *next_member(const char *p, Member *member) noexcept:
     if p[0] != b':':
         return NULL
     member.value = over_blanks(p + 1)
-    p = over_value(member.value)
+    member.end = p = over_value(member.value)
     return p if p is not NULL and (p[0] == b',' or p[0] == b'}') else NULL
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 
-# Requests that are counted in one turn of the loop, in which everybody else waits: for less than
+# Requests that are counted in one turn of the loop, in which everybody else waits: some tenths of
 # a millisecond.  More never wait here.
-PAGE = 32
+PAGE = 16
 # Seconds that one waits for others.
 GATHER_TIME = 0.05
 
