@@ -1,7 +1,7 @@
 """Requests that are over, until they are counted and logged: some at a time.
 
-One alone finds neither the code nor the data of counting in any cache, which makes it four
-times as dear as one of many.  Nobody waits for it: the client has its answer.  Who reads
+One alone finds neither the code nor the data of counting in any cache, which makes it more
+than twice as dear as one of many.  Nobody waits for it: the client has its answer.  Who reads
 the figures has all of them counted first.
 """
 
