@@ -7,6 +7,7 @@ the figures has all of them counted first.
 
 import asyncio
 from collections.abc import Callable
+from math import inf
 from typing import Protocol
 
 
@@ -27,7 +28,7 @@ class Account(Protocol):
 class Ledger:
     """What is not counted yet, in the order in which it ended."""
 
-    __slots__ = ("_loop", "_on_crash", "_open", "_timer")
+    __slots__ = ("_counted", "_loop", "_on_crash", "_open", "_timer")
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, on_crash: Callable[[Exception], None]
@@ -35,20 +36,25 @@ class Ledger:
         """Tell `on_crash` of a defect in counting one, which is not to cost the others."""
         self._loop = loop
         self._on_crash = on_crash
+        self._counted = -inf  # when some were last
         self._open: list[Account] = []
         self._timer: asyncio.TimerHandle | None = None
 
     def enter(self, account: Account) -> None:
-        """Have a request counted before long."""
+        """Have a request counted before long; at once, if nobody was lately."""
         self._open.append(account)
-        if len(self._open) >= PAGE:
+        # For one that comes alone a timer would cost more than to count it.
+        if len(self._open) >= PAGE or self._loop.time() - self._counted > GATHER_TIME:
             self.settle()
         elif self._timer is None:
             self._timer = self._loop.call_later(GATHER_TIME, self._ring)
 
     def settle(self) -> None:
         """Count all there are."""
+        if not self._open:
+            return
         accounts, self._open = self._open, []
+        self._counted = self._loop.time()
         for account in accounts:
             try:
                 account.account()

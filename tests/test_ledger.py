@@ -30,8 +30,26 @@ class Account:
         self.scene.counted.append(self.name)
 
 
-def test_who_is_over_is_counted_in_order_when_others_had_the_time_to_join():
+def busy():
+    """Return a scene in which one was counted just now."""
     scene = Scene()
+    scene.enter("before")
+    scene.counted.clear()
+    return scene
+
+
+def test_one_that_comes_alone_is_counted_at_once_and_makes_no_timer():
+    scene = Scene()
+    for name in "abc":
+        scene.enter(name)
+        assert scene.counted[-1] == name
+        scene.loop.wind(2 * GATHER_TIME)
+
+    assert scene.loop.made == 0
+
+
+def test_others_wait_for_more_and_are_counted_in_order():
+    scene = busy()
     scene.enter("a")
     scene.loop.wind(GATHER_TIME * 0.9)
     scene.enter("b")
@@ -42,10 +60,10 @@ def test_who_is_over_is_counted_in_order_when_others_had_the_time_to_join():
     assert scene.loop.timers == []
 
 
-def test_who_comes_later_waits_anew():
-    scene = Scene()
+def test_who_comes_soon_after_waits_anew():
+    scene = busy()
     scene.enter("a")
-    scene.loop.wind(10)
+    scene.loop.wind(1.5 * GATHER_TIME)
     scene.enter("b")
     assert scene.counted == ["a"]
 
@@ -54,7 +72,7 @@ def test_who_comes_later_waits_anew():
 
 
 def test_never_do_more_wait_than_are_counted_in_one_turn():
-    scene = Scene()
+    scene = busy()
     scene.enter(*range(2 * PAGE + 1))
     assert scene.counted == [*range(2 * PAGE)]
 
@@ -63,7 +81,7 @@ def test_never_do_more_wait_than_are_counted_in_one_turn():
 
 
 def test_whoever_cannot_wait_has_all_counted_at_once_and_nobody_twice():
-    scene = Scene()
+    scene = busy()
     scene.enter("a", "b")
     scene.ledger.settle()
     assert scene.counted == ["a", "b"]
@@ -73,7 +91,7 @@ def test_whoever_cannot_wait_has_all_counted_at_once_and_nobody_twice():
 
 
 def test_a_defect_in_one_costs_no_other():
-    scene = Scene()
+    scene = busy()
     scene.enter("a", "bad", "b")
     scene.loop.wind(GATHER_TIME)
 
@@ -82,7 +100,7 @@ def test_a_defect_in_one_costs_no_other():
 
 
 def test_one_that_enters_another_has_it_counted_too():
-    scene = Scene()
+    scene = busy()
 
     class Twice(Account):
         def account(self):
@@ -95,7 +113,7 @@ def test_one_that_enters_another_has_it_counted_too():
 
 
 def test_a_closed_ledger_has_counted_all_and_rings_no_more():
-    scene = Scene()
+    scene = busy()
     scene.enter("a")
     scene.ledger.close()
     scene.ledger.close()
