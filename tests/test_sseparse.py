@@ -182,6 +182,9 @@ chunks = st.lists(members, max_size=4).flatmap(
 )
 
 
+@example('{"choices":[{"finish_reason":"stop"}],"choices":[{"index":0}]}', False, 200, "")
+@example('{"choices":[],"usage":{"a":1},"choices":[{"index":0}]}', True, 200, "")
+@example('{"choices":[],"usage":{"a":1},"usage":null}', True, 200, "")
 @given(chunks, st.booleans(), st.integers(0, 200), st.sampled_from(["", "}", "]", ",", " ", "7"]))
 def test_a_chunk_tells_what_the_oracle_decodes(text, strip, at, slip):
     for data in (text, text[:at] + slip + text[at + 1 :], text[:-1]):
