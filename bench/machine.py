@@ -50,6 +50,12 @@ def lost(core: int, seconds: float, clock: Callable[[], float] = time.perf_count
     return taken / seconds
 
 
+def stolen_ns(stat: Path = Path("/proc/stat")) -> int:
+    """Return the time that the cores of this machine had work and the host ran others, so far."""
+    ticks = int(stat.read_text().split(maxsplit=9)[8])  # of all cores: the first line
+    return ticks * 10**9 // os.sysconf("SC_CLK_TCK")
+
+
 def remarks(*, kept_awake: bool, share: float) -> Iterator[str]:
     """Yield what is to be known of the machine by who reads the figures."""
     if not kept_awake:

@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import time
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
@@ -47,6 +48,30 @@ def test_the_middle_of_the_rounds_is_told(relay: ModuleType) -> None:
     rounds = [{"nginx": {"cpu_us": cost}} for cost in (9.0, 30.0, 10.0)]
 
     assert relay.middle(rounds) == {"nginx": {"cpu_us": 10.0}}
+
+
+def rounds_of(*stolen: float) -> Callable[[], dict[str, dict[str, float]]]:
+    """Return what gives a round for each share that the host took in it, one after the other."""
+    shares = iter(stolen)
+    return lambda: {"nginx": {"stolen": next(shares)}, "headgate": {"stolen": 0.0}}
+
+
+def test_a_round_in_which_the_host_had_our_cores_is_measured_anew(relay: ModuleType) -> None:
+    rounds, left_out = relay.undisturbed(rounds_of(0.0, 0.2, 0.001), 2)
+
+    assert [one["nginx"]["stolen"] for one in rounds] == [0.0, 0.001]
+    assert left_out == 1
+    assert list(relay.warnings(rounds[1], left_out)) == [
+        "Left out, measured anew: 1 of the rounds, in which the host had our cores."
+    ]
+
+
+def test_on_a_host_that_is_never_quiet_the_last_rounds_count(relay: ModuleType) -> None:
+    rounds, left_out = relay.undisturbed(rounds_of(0.1, 0.2, 0.3, 0.4, 0.5, 0.6), 2)
+
+    assert [one["nginx"]["stolen"] for one in rounds] == [0.5, 0.6]
+    assert left_out == relay.AGAIN * 2
+    assert "do not trust" in list(relay.warnings(rounds[0], left_out))[1]
 
 
 def test_each_goal_gets_its_verdict(relay: ModuleType) -> None:
