@@ -36,7 +36,7 @@ cdef class Entries:
     def __cinit__(self):
         self._batches = []
 
-    def __init__(self, id="", epoch="", *, subject="", dialect=""):
+    def __init__(self, id="", epoch="", subject="", dialect=""):
         self.id = id
         self.epoch = epoch
         self.subject = subject

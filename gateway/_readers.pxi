@@ -152,7 +152,7 @@ cdef class Streamed(Follower):
         public object _alarm    # once it is no longer young
 
     def __init__(
-        self, live, reply, desk, *, long long cursor=0, subject="", left=None, fields=bytes
+        self, live, reply, desk, fields=bytes, left=None, *, long long cursor=0, subject=""
     ):
         self._live = live
         self._desk = desk

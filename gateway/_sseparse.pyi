@@ -95,7 +95,7 @@ class Entries:
     pace: Any
     _state: Any
     def __init__(
-        self, id: str = "", epoch: str = "", *, subject: str = "", dialect: str = ""
+        self, id: str = "", epoch: str = "", subject: str = "", dialect: str = ""
     ) -> None: ...
     tail: Final[int]
     base: Final[int]
@@ -185,11 +185,11 @@ class Streamed(Follower):
         live: _Live,
         reply: _Reply,
         desk: _Young,
+        fields: Callable[[], bytes] = ...,
+        left: Callable[[], None] | None = None,
         *,
         cursor: int = 0,
         subject: str = "",
-        left: Callable[[], None] | None = None,
-        fields: Callable[[], bytes] = ...,
     ) -> None: ...
     def leave(self) -> None: ...
 

@@ -21,7 +21,7 @@ from gateway.errors import GatewayError
 from gateway.guard import RequestHead
 from gateway.retry import LONGEST_WAIT, Verdict, backoff, judge
 from gateway.targets import Target, Targets
-from gateway.tries import Try, Write, prepare
+from gateway.tries import Try, Write
 from gateway.upstream_errors import UpstreamKeysOut
 
 
@@ -108,7 +108,7 @@ class Attempts(msgspec.Struct, eq=False):
         if place is None or not first.provider.budget.spend():
             return None
         target, began = self._wish.targets[place], first.began
-        one = prepare(self._desk, first.story, target, self._desk.clock(), began)
+        one = Try(self._desk, first.story, target, self._desk.clock(), began)
         return one, one.begin(self._wish.write)
 
     def end(self) -> None:

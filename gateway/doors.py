@@ -65,13 +65,13 @@ class Doors:
 
         `streams` says whether such an answer can be a stream, `forced` that it always is.
         """
-        ours = CLIENTS[dialect]
+        read_call = CLIENTS[dialect].read_call
 
         def serve(visit: Visit) -> None:
             manner = read_manner(visit.request.head)
             # Who does not wait reads events: there is no log of a whole answer.
             events = forced or (streams and manner.elsewhere)
-            call = ours.read_call(visit.request.body, streams=streams, forced=events)
+            call = read_call(visit.request.body, streams=streams, forced=events)
             if call.stream:
                 self.stream(visit, call, path, manner)
             else:
@@ -181,9 +181,7 @@ class Doors:
                 stream.live, visit.reply, self._desk, fields=stream.fields, left=stream.left
             ).attach()
         else:
-            kind(
-                stream.live, visit.reply, self._desk, fields=stream.fields, left=stream.left
-            ).attach()
+            kind(stream.live, visit.reply, self._desk, stream.fields, stream.left).attach()
         stream.begin()
         return stream.live
 

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol, TypeVar
 
-import msgspec
-
 from gateway._sseparse import BodyDecoder
 from gateway.alarm import Alarm
 from gateway.errors import BadChunk, BodyTooLong, GatewayError
@@ -36,28 +34,41 @@ class Taker(Protocol):
     def last(self) -> float: ...
 
 
-class Exchange(msgspec.Struct, eq=False):
+class Exchange:
     """A request on its way, and its time limits."""
 
-    provider: Provider
-    _loop: asyncio.AbstractEventLoop
-    _clock: Callable[[], float]
-    # What the total limit counts from: an earlier exchange, if this takes its place.
-    began: float
-    clean: bool = False  # the answer ended as HTTP says; nothing is left on the wire
-    retried: bool = False
-    waited: float = 0.0  # seconds in the queue and connecting
-    sent: float = 0.0  # when the request was written; 0 before
-    # Whoever takes the answer: its `last` says when that last got on, 0 if not yet.
-    taker: Taker | None = None
-    _connection: UpstreamConnection | None = None
-    _alarm: Alarm | None = None  # once it is no longer young
-    _request: bytes = b""  # until its answer has begun; it may be 20 MB
-    _opening: asyncio.Task[None] | None = None  # while a connection is waited for
-    _asked: float = 0.0  # when it was asked for
-    _keep_alive: bool = False
-    _paused: bool = False
-    _resumed: float = 0.0  # when we last read on after a pause
+    # No Struct, like whatever is written to often: Python takes the short way to slots only.
+    __slots__ = (
+        "_alarm", "_asked", "_clock", "_connection", "_keep_alive", "_loop", "_opening", "_paused",
+        "_request", "_resumed", "began", "clean", "provider", "retried", "sent", "taker", "waited",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        provider: Provider,
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float],
+        began: float,
+    ) -> None:
+        self.provider = provider
+        # What the total limit counts from: an earlier exchange, if this takes its place.
+        self.began = began
+        self.clean = False  # the answer ended as HTTP says; nothing is left on the wire
+        self.retried = False
+        self.waited = 0.0  # seconds in the queue and connecting
+        self.sent = 0.0  # when the request was written; 0 before
+        # Whoever takes the answer: its `last` says when that last got on, 0 if not yet.
+        self.taker: Taker | None = None
+        self._loop = loop
+        self._clock = clock
+        self._connection: UpstreamConnection | None = None
+        self._alarm: Alarm | None = None  # once it is no longer young
+        self._request = b""  # until its answer has begun; it may be 20 MB
+        self._opening: asyncio.Task[None] | None = None  # while a connection is waited for
+        self._asked = 0.0  # when it was asked for
+        self._keep_alive = False
+        self._paused = False
+        self._resumed = 0.0  # when we last read on after a pause
 
     def ask(self, request: bytes) -> None:
         """Send a request; what becomes of it is told by `_answered` or `_unanswered`.
@@ -156,8 +167,9 @@ class Exchange(msgspec.Struct, eq=False):
         self.provider.pool.release(connection, reusable=self.clean and self._keep_alive)
 
     def _send(self, connection: UpstreamConnection) -> None:
+        clock = self._clock
         self._connection = connection
-        self.sent = now = self._clock()
+        self.sent = now = clock()
         self._watch(now)
         connection.send(self._request, self)
 
@@ -223,7 +235,17 @@ class Exchange(msgspec.Struct, eq=False):
 class Awaited(Exchange):
     """An exchange of one who waits for the head, and then for the body."""
 
-    _head: asyncio.Future[ResponseHead] | None = None
+    __slots__ = ("_head",)
+
+    def __init__(
+        self,
+        provider: Provider,
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float],
+        began: float,
+    ) -> None:
+        super().__init__(provider, loop, clock, began)
+        self._head: asyncio.Future[ResponseHead] | None = None
 
     def head(self, request: bytes) -> asyncio.Future[ResponseHead]:
         """Send a request and return the future of its answer's head."""

@@ -30,7 +30,7 @@ class Filler(Job):
         reply: Receipt,
         kind: type[EventLog] = EventLog,
     ) -> None:
-        super().__init__(desk, order, request, reply)
+        Job.__init__(self, desk, order, request, reply)
         self._settled = False  # the provider's part is over
         self._left = False  # the asker's is
         self.live = desk.hub.open(
@@ -120,4 +120,4 @@ class Filler(Job):
             self._close(State.CANCELLED, "disconnect")
         self._settled = True
         if self._left:
-            super().account()
+            Job.account(self)

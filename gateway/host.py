@@ -98,7 +98,8 @@ class Host:
 
     def date(self) -> bytes:
         """Return the Date field (RFC 9110 §6.6.1), rendered once a second."""
-        second = self._wall() // 1
+        wall = self._wall
+        second = wall() // 1
         if second != self._second:
             self._second = second
             self._date = b"date: " + format_date_time(second).encode() + b"\r\n"

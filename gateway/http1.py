@@ -185,12 +185,13 @@ class HttpConnection(asyncio.Protocol):
         """Serve the request of this head, now or when its body is here; `rest` came behind it."""
         # After an upgrade that was not taken, intermediaries disagree on what follows.
         self.keep_alive = head.keep_alive and not (head.upgrade or self._host.draining)
-        route = self._host.route(head)
-        if head.framing > route.max_body:
+        route_of, framing = self._host.route, head.framing
+        route = route_of(head)
+        if framing > route.max_body:
             raise RequestTooLarge(f"the body is larger than {route.max_body} bytes")
-        if route.refusal and (head.expect_continue or head.framing > MAX_UNWANTED):
+        if route.refusal and (head.expect_continue or framing > MAX_UNWANTED):
             raise route.refusal  # nobody needs to send the body for that
-        if head.framing == len(rest):
+        if framing == len(rest):
             self._dispatch(head, route, rest)
         else:
             self._await_body(head, route, rest)
@@ -222,8 +223,8 @@ class HttpConnection(asyncio.Protocol):
 
     def _dispatch(self, head: RequestHead, route: Route, body: bytes) -> None:
         """Hand the complete request to its route."""
-        reply = self._begin_reply(head)
-        request = Request(head, body, reply.request_id, self.client, self._host.clock())
+        reply, clock = self._begin_reply(head), self._host.clock
+        request = Request(head, body, reply.request_id, self.client, clock())
         try:
             route.handle(request, reply)
         except Exception as error:
@@ -243,8 +244,8 @@ class HttpConnection(asyncio.Protocol):
 
     def _begin_reply(self, head: RequestHead) -> Reply:
         """Enter BUSY."""
-        given = head.get(b"x-request-id")
-        id = given.decode() if given and REQUEST_ID.fullmatch(given) else self._host.request_id()
+        given, fresh = head.get(b"x-request-id"), self._host.request_id
+        id = given.decode() if given and REQUEST_ID.fullmatch(given) else fresh()
         reply = self._reply = Reply(self, id, head.method, head.http10)
         self._phase = BUSY
         self._unsent = inf  # more is to be written

@@ -245,7 +245,7 @@ class Hub:
     ) -> Live:
         """Create an empty log for `producer` to fill, under an id nobody can guess."""
         epoch, id = self._name()
-        log = kind(id, epoch, subject=subject, dialect=dialect)
+        log = kind(id, epoch, subject, dialect)
         return self.add(Live(log, self, producer, grace, patience))
 
     def add(self, live: Live) -> Live:

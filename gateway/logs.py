@@ -94,7 +94,8 @@ class Log:
 
     def request(self, record: RequestRecord, ago: float = 0.0) -> None:
         """Log one request, which was over `ago` seconds ago."""
-        now = self._now() - ago
+        clock = self._now
+        now = clock() - ago
         line = request_line(now, astuple(record)) if self._json else None
         self._writer.put(line or self._render(_request(stamp(now), record)))
 

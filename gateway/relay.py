@@ -29,7 +29,7 @@ from gateway.logs import RequestRecord
 from gateway.order import Order, Receipt, dropped_field
 from gateway.provider import asked_delay, passed_back, retry_after
 from gateway.race import Entrant, Race
-from gateway.tries import Try, prepare
+from gateway.tries import Try
 from gateway.upstream_errors import (
     StreamInterrupted,
     UpstreamAnswer,
@@ -75,7 +75,7 @@ class Job:
         self._record = begin_record(order, request, reply)
         dropped = self._attempts.rehearse() if order.early else ()
         # The latest, or of two at once the one that spoke; its provider is the one that is named.
-        self._try = prepare(desk, self, self._attempts.target, received, received)
+        self._try = Try(desk, self, self._attempts.target, received, received)
         self._try.dropped = dropped
         self._race: Race | None = None
         self._pause: asyncio.TimerHandle | None = None  # before the next try
@@ -246,7 +246,7 @@ class Job:
         """Forget a try that failed; when the time of the next has come, begin that."""
         desk, began = self._desk, self._try.began
         self._try.close()
-        self._try = prepare(desk, self, self._attempts.target, desk.clock(), began)
+        self._try = Try(desk, self, self._attempts.target, desk.clock(), began)
         if delay:
             self._pause = desk.loop.call_later(delay, self._resume)
         else:
@@ -316,8 +316,10 @@ class Job:
         except Exception as defect:  # whoever waits is not to wait for ever
             self._desk.log.crash(defect)
             self._break_off()
-        self._ended = self._desk.clock()
-        self._desk.ledger.enter(self)
+        desk = self._desk
+        clock = desk.clock
+        self._ended = clock()
+        desk.ledger.enter(self)
 
     def _fail(self, error: Exception) -> None:
         if error is not self._stopped:
@@ -336,6 +338,7 @@ class Job:
     def account(self) -> None:
         """Count and log the request; called by the ledger."""
         desk, record, one, model = self._desk, self._record, self._try, self._model.name
+        clock = desk.clock
         record.upstream = one.provider.name
         record.status = self._reply.status or CLIENT_LEFT
         record.duration = self._ended - self._received
@@ -349,7 +352,7 @@ class Job:
         if self._usage is not None:
             record.tokens_in, record.tokens_out = self._usage.input, self._usage.output
             desk.metrics.tokens(model, self._usage)
-        desk.log.request(record, desk.clock() - self._ended)
+        desk.log.request(record, clock() - self._ended)
 
     def _answer_fields(self) -> bytes:
         """Return the fields that an answer to a generation carries besides its own."""

@@ -17,7 +17,6 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Protocol
 
-import msgspec
 import orjson
 
 from gateway._sseparse import RAW, Outlet
@@ -118,25 +117,32 @@ class Wire(Protocol):
         """What returns the Date field."""
 
 
-class Reply(msgspec.Struct, eq=False):
+class Reply:
     """The answer to one client request.  Its calls are harmless once the client is gone."""
 
-    _wire: Wire
-    request_id: str
-    method: str
-    http10: bool
-    status: int = 0  # once a head was written
-    ended: bool = False
-    fields: bytes = b""  # field lines that whatever is answered carries
-    # How an error looks in the client's dialect, with the request's id; None: as OpenAI's.
-    error_body: ErrorBody | None = None
-    # Set by whoever answers: the client left; the client takes more again.
-    on_gone: Callable[[], None] | None = None
-    on_writable: Callable[[], None] | None = None
-    _outlet: Outlet | None = None  # once a stream has begun
-    _successor: Successor | None = None  # who has the connection after an upgrade
-    _paused: bool = False
-    _sent: int = 0  # bytes of a whole answer's body
+    __slots__ = (
+        "_outlet", "_paused", "_sent", "_successor", "_wire",
+        "ended", "error_body", "fields", "http10", "method", "on_gone", "on_writable",
+        "request_id", "status",
+    )  # fmt: skip
+
+    def __init__(self, wire: Wire, request_id: str, method: str, http10: bool) -> None:
+        self.request_id = request_id
+        self.method = method
+        self.http10 = http10
+        self.status = 0  # once a head was written
+        self.ended = False
+        self.fields = b""  # field lines that whatever is answered carries
+        # How an error looks in the client's dialect, with the request's id; None: as OpenAI's.
+        self.error_body: ErrorBody | None = None
+        # Set by whoever answers: the client left; the client takes more again.
+        self.on_gone: Callable[[], None] | None = None
+        self.on_writable: Callable[[], None] | None = None
+        self._wire = wire
+        self._outlet: Outlet | None = None  # once a stream has begun
+        self._successor: Successor | None = None  # who has the connection after an upgrade
+        self._paused = False
+        self._sent = 0  # bytes of a whole answer's body
 
     def send(
         self,
@@ -245,13 +251,14 @@ class Reply(msgspec.Struct, eq=False):
     def _head(self, status: int, fields: bytes) -> bytes:
         self.status = status
         wire = self._wire
+        date = wire.date
         # HTTP/1.0 never gets keep-alive, so the end of a connection can end its streams.
         # After a switch of protocols there is no HTTP left to end.
         stays = wire.keep_alive or status == 101
         end = b"\r\n" if stays else b"connection: close\r\n\r\n"
         id = self.request_id.encode()
         return b"".join((
-            STATUS_LINES[status], wire.date(),
+            STATUS_LINES[status], date(),
             self.fields, fields,
             b"x-request-id: ", id, b"\r\nrequest-id: ", id, b"\r\n", end,
         ))  # fmt: skip

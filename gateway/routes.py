@@ -108,21 +108,22 @@ class Api:
 
     def route(self, head: RequestHead) -> Entrance:
         """Return where a request goes; a wrong path, method or caller goes to its refusal."""
-        fields = self._cors.fields(head)
-        if head.method == "OPTIONS":
+        fields, method, path = self._cors.fields(head), head.method, head.path
+        if method == "OPTIONS":
             return Entrance(
                 self._desk, self._options, OPEN, self._cors.preflight(head) or fields
             )
         name = "other"
         try:
-            methods = self._table.get(head.path) or self._varying(head)
-            endpoint = methods.get(head.method) or choose_method(methods, head)
-            name = endpoint.name
-            caller = OPEN if endpoint.public else self._callers.identify(head, self._desk.clock())
+            methods = self._table.get(path) or self._varying(head)
+            endpoint = methods.get(method) or choose_method(methods, head)
+            name, clock = endpoint.name, self._desk.clock
+            caller = OPEN if endpoint.public else self._callers.identify(head, clock())
         except ClientError as error:
-            refusal = refusing(error, name, error_body(head.path))
+            refusal = refusing(error, name, error_body(path))
             return Entrance(self._desk, refusal, OPEN, fields)
-        return self._entrance(endpoint, caller, fields)
+        entrance = self._entrance
+        return entrance(endpoint, caller, fields)
 
     def close(self) -> None:
         """Let nothing ring any more."""

@@ -64,7 +64,6 @@ class Source(Tap):
         story: Story,
         of: Try,
         head: ResponseHead,
-        *,
         strip_usage: bool,
         translation: Translation | None,
     ) -> None:
@@ -84,13 +83,13 @@ class Source(Tap):
             gaps=of.target.metrics.gaps,
             overhead=desk.metrics.overhead_event,
         )
-        super().__init__(parser, live.log, live.readers, LOG_CAP, desk.clock)
+        Tap.__init__(self, parser, live.log, live.readers, LOG_CAP, desk.clock)
 
     @property
     def usage(self) -> Usage | None:
         """What the provider says it cost, None if it does not."""
-        usage = self.parser.usage
-        return None if usage is None else self.of.provider.dialect.read_usage(usage)
+        usage, read = self.parser.usage, self.of.provider.dialect.read_usage
+        return None if usage is None else read(usage)
 
     @property
     def finish(self) -> str:

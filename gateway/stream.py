@@ -38,7 +38,7 @@ class Stream(Filler):
     __slots__ = ("_events", "_shared", "_source")
 
     def __init__(self, desk: Desk, order: Order, request: Request, reply: Receipt) -> None:
-        super().__init__(desk, order, request, reply)
+        Filler.__init__(self, desk, order, request, reply)
         self._source: Source | None = None  # once there is a good head, until it is settled
         self._events = 0
         coalesce = order.coalesce
@@ -86,7 +86,7 @@ class Stream(Filler):
             translation = Translation(one.provider.dialect, self._dialect, self._heading)
         # Whoever translates is told of usage, and tells who wants it.
         strip = not self._wants_usage and translation is None
-        source = Source(self._desk, self, one, head, strip_usage=strip, translation=translation)
+        source = Source(self._desk, self, one, head, strip, translation)
         self._source = source
         one.deliver(source)
 
@@ -139,7 +139,7 @@ class Stream(Filler):
             self._usage = source.usage
             # An error in place of the first event is told by its status.
             self._events = source.parser.events if source.began else 0
-        super().account()
+        Filler.account(self)
 
     def _delivered(self) -> tuple[int, int]:
         return self._events, self._reply.bytes_sent
@@ -148,7 +148,8 @@ class Stream(Filler):
         """Return the fields of the answer's head; to be asked for when it is written."""
         desk, one, log = self._desk, self._try, self.live.log
         if self._first:
-            added = desk.clock() - self._first
+            clock = desk.clock
+            added = clock() - self._first
             one.overhead = (one.overhead or 0.0) + added
             desk.metrics.overhead_first.observe(added)
         fields = self._answer_fields()

@@ -34,20 +34,30 @@ class Story(Protocol):
         """Take note that a try, now closed, sent its request once more."""
 
 
-class Try(Exchange, kw_only=True):
+class Try(Exchange):
     """An exchange with a target's provider.  Whoever makes one must `close` it."""
 
-    _desk: Desk
-    target: Target
-    story: Story | None  # until it is closed: it knows us
-    since: float  # when it was up to us to send it
-    dropped: tuple[str, ...] = ()  # parameters that are not in the request as it was sent
-    fields: bytes = b""  # of the provider's answer, for the client
-    overhead: float | None = None  # seconds we added, so far; None: no answer has come
-    _key: Key | None = None
-    _probe: bool = False  # it is a breaker's
-    _told: bool = True  # there is nothing to tell of it, or it was told
-    _closed: bool = False
+    __slots__ = (
+        "_closed", "_desk", "_key", "_probe", "_told",
+        "dropped", "fields", "overhead", "since", "story", "target",
+    )  # fmt: skip
+
+    def __init__(
+        self, desk: Desk, story: Story | None, target: Target, since: float, began: float
+    ) -> None:
+        """Make one that has not begun; `began` is when the first of its request did."""
+        Exchange.__init__(self, target.provider, desk.loop, desk.clock, began)
+        self.target = target
+        self.story = story  # until it is closed: it knows us
+        self.since = since  # when it was up to us to send it
+        self.dropped: tuple[str, ...] = ()  # parameters that are not in the request as sent
+        self.fields = b""  # of the provider's answer, for the client
+        self.overhead: float | None = None  # seconds we added, so far; None: no answer has come
+        self._desk = desk
+        self._key: Key | None = None
+        self._probe = False  # it is a breaker's
+        self._told = True  # there is nothing to tell of it, or it was told
+        self._closed = False
 
     def begin(self, write: Write) -> bytes:
         """Return the request; from here on the provider is answerable for what becomes of it.
@@ -56,7 +66,8 @@ class Try(Exchange, kw_only=True):
             UpstreamKeysOut: the provider refuses all of its keys.
             ClientError: the target cannot say what is asked for.
         """
-        now, provider = self._desk.clock(), self.provider
+        clock, provider = self._desk.clock, self.provider
+        now = clock()
         key = provider.keys.pick(now)
         if key is None:
             raise self._keys_out()
@@ -159,11 +170,3 @@ class Try(Exchange, kw_only=True):
         elif error.status == 429:
             delay = USUAL_COOLING if error.delay is None else error.delay
             provider.keys.limited(key, min(LONGEST_WAIT, delay), now)
-
-
-def prepare(desk: Desk, story: Story | None, target: Target, since: float, began: float) -> Try:
-    """Return a try that has not begun; `began` is when the first of its request did."""
-    return Try(
-        target.provider, desk.loop, desk.clock, began,
-        _desk=desk, story=story, target=target, since=since,
-    )  # fmt: skip

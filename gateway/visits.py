@@ -152,9 +152,9 @@ class Entrance:
         reply.fields = self._fields
         reply.error_body = endpoint.error_body
         visit = Visit(self._desk, endpoint.name, request, reply, self._caller)
-        error = ""
+        serve, error = endpoint.serve, ""
         try:
-            endpoint.serve(visit)
+            serve(visit)
         except GatewayError as refusal:
             error = refusal.message
             reply.error(refusal)

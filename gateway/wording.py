@@ -43,7 +43,8 @@ class Wording(msgspec.Struct, eq=False):
         path, provider = self.path, target.provider
         dropped: tuple[str, ...] = ()
         if call.dialect == provider.dialect.name:
-            body = CLIENTS[call.dialect].upstream_body(call, target.model or call.model)
+            write = CLIENTS[call.dialect].upstream_body
+            body = write(call, target.model or call.model)
         else:
             body, path, dropped = self._translation(call, target)
         stream = self.call.stream

@@ -13,7 +13,7 @@ from gateway.keyring import Key, Keyring
 from gateway.retry import RESERVE, Budget
 from gateway.settings import Model, Retry
 from gateway.targets import Target, Targets
-from gateway.tries import prepare
+from gateway.tries import Try
 from gateway.upstream_errors import (
     UpstreamAnswer,
     UpstreamKeysOut,
@@ -76,7 +76,7 @@ class Scene:
 
     def go(self):
         """Begin a try at the target whose turn it is; return its request."""
-        self.one = prepare(self.desk, None, self.attempts.target, self.now, self.now)
+        self.one = Try(self.desk, None, self.attempts.target, self.now, self.now)
         return self.attempts.begin(self.one)
 
     def failed(self, error):

@@ -194,7 +194,8 @@ class StreamView(View, Streamed):
             self.outlet = outlet
 
     def _fields(self) -> bytes:
-        return HEAD + self._more()
+        more = self._more
+        return HEAD + more()
 
     def _say(self, data: bytes) -> None:
         """Write a piece, after the head."""
