@@ -78,6 +78,16 @@ cdef class EventParser:
         return self._story.done
 
     @property
+    def complete(self):
+        """Whether all was said: the terminal event came, a reason before it, and no error."""
+        return self._story.done and bool(self._story.finish) and self._story.error is None
+
+    @property
+    def clean(self):
+        """Whether the body is complete, and nothing came after it."""
+        return self.ended and not self.surplus
+
+    @property
     def error(self):
         """The upstream's error object, if it reported one."""
         return self._story.error

@@ -123,13 +123,30 @@ cdef class Follower:
         if log.tail > self._cursor or log.closed:
             self.wake()
 
+    def ready(self):
+        """Have an outlet from now on, if at all: the first entry is about to come."""
+
     def wake(self):
         """Take what is new in the log, and its end."""
-        raise NotImplementedError
+        cdef Entries log = self._live.log
+        if not self._attached:
+            return
+        if log.closed and self._end_at_once(log):
+            self.leave()
+        else:
+            self._catch_up()
 
     def leave(self):
         """Stop following: the client is gone, or has everything.  May be called twice."""
         self._leave()
+
+    def _catch_up(self):
+        """Take what is new, and the end, the long way."""
+        raise NotImplementedError
+
+    cdef bint _end_at_once(self, Entries log) except -1:
+        """Write all that is left of a closed log at once, if there is a short way; say so."""
+        return False
 
     cdef int _leave(self) except -1:
         if self._attached:
@@ -143,6 +160,8 @@ cdef class Follower:
 cdef class Streamed(Follower):
     """A follower that is the body of one answer: its reply tells it how its client is.
 
+    With a `style`, which a subclass has, batches go to it through its outlet, and so does the end
+    of a log if no more than `room` bytes are left of it.  With None it is woken for each.
     Until it has an alarm it stands in the desk's line of the young.
     """
 
@@ -164,6 +183,42 @@ cdef class Streamed(Follower):
         desk.young.add(self)
         reply.on_gone = self.leave
         reply.on_writable = self.wake
+
+    def ready(self):
+        """Have an outlet from now on, if at all: the first entry is about to come."""
+        if self.style is not None and not self._reply.status and not self._reply.paused:
+            self._start()
+
+    def _start(self):
+        """Let the head of the answer go out, with the first piece."""
+        cdef Outlet outlet
+        cdef Entries log
+        if self.style is None:
+            self._reply.start(200, self._fields())
+        else:
+            log = self._live.log
+            epoch = (<str>log.epoch).encode()
+            outlet = self._reply.start(200, self._fields(), self.style, epoch)
+            outlet.cursor = self._cursor
+            self.outlet = outlet
+
+    def _fields(self):
+        """Return the fields of the head."""
+        raise NotImplementedError
+
+    def _ending(self):
+        """Return what says that the log is closed."""
+        raise NotImplementedError
+
+    cdef bint _end_at_once(self, Entries log) except -1:
+        # Of what people write, some is for others.
+        if self.outlet is None or self._live.producer is None:
+            return False
+        rest = self.outlet.rest(log, self.room)
+        if rest is None:
+            return False
+        self._reply.end(rest + self._ending())
+        return True
 
     def leave(self):
         """Stop following: the client is gone, or has everything.  May be called twice."""

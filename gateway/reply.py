@@ -191,9 +191,7 @@ class Reply:
             return error.payload()
         return orjson.dumps(self.error_body(error, self.request_id))
 
-    def start(
-        self, status: int, fields: bytes, *, style: int = RAW, epoch: bytes = b""
-    ) -> Outlet:
+    def start(self, status: int, fields: bytes, style: int = RAW, epoch: bytes = b"") -> Outlet:
         """Begin a stream and return where to write it; its head goes out with its first piece.
 
         `style` and `epoch` say how the outlet is to frame batches.

@@ -178,10 +178,11 @@ class Source(Tap):
             if not self._over:
                 self._conclude(now)  # closing wakes the readers: last entries and end go as one
         parser, exchange = self.parser, self.of
+        clean = parser.clean
         if self._over:
             exchange.clean = False  # bytes after the end, or an end that was not good
-        elif parser.ended or parser.fault is not None or parser.error is not None:
-            exchange.clean = parser.ended and not parser.surplus
+        elif clean or parser.ended or parser.fault is not None or parser.error is not None:
+            exchange.clean = clean
             self._end()
         elif self._tail is None:
             self._tail = self._desk.loop.call_later(TAIL_TIMEOUT, self._end)
@@ -195,8 +196,7 @@ class Source(Tap):
             batch = Batch(data, batch.first, batch.count) if parser.error_at != 1 else None
         translation = self._translation
         if translation is not None:
-            ends = parser.done and bool(parser.finish)
-            batch = self._translated(translation, batch, ends=ends)
+            batch = self._translated(translation, batch, ends=parser.complete)
         if batch is not None and self._begin(now):
             self._live.log.append(batch)
             self._note(now)
@@ -205,12 +205,14 @@ class Source(Tap):
 
     def _conclude(self, now: float) -> None:
         """End the generation as the stream's last event deserves."""
-        parser, fault = self.parser, self.parser.fault
-        if parser.error is not None:
-            self._refuse(self.of.provider.redacted_error(parser.error))
-        elif parser.done and parser.finish:
+        parser = self.parser
+        if parser.complete:
             self._begin(now)
             self._story.finished()
+            return
+        fault = parser.fault
+        if parser.error is not None:
+            self._refuse(self.of.provider.redacted_error(parser.error))
         elif fault is not None and fault.kind != StreamInterrupted.kind:
             self._break(fault)
         elif parser.done or parser.ended or fault is not None:

@@ -87,18 +87,9 @@ class View(Follower):
     _live: Live
     _desk: Desk
 
-    def ready(self) -> None:
-        """Have an outlet from now on, if at all: the first entry is about to come."""
-
-    def wake(self) -> None:
+    def _catch_up(self) -> None:
         """Take what is new in the log, and its end."""
-        if not self._attached:
-            return
-        log = self._live.log
-        if log.closed and self._end_at_once():
-            self.leave()
-            return
-        cursor = self.cursor
+        log, cursor = self._live.log, self.cursor
         if cursor < log.base:
             self.cut()  # a channel does not wait for its readers
             return
@@ -130,10 +121,6 @@ class View(Follower):
         else:
             self.outlet.cursor = end
 
-    def _end_at_once(self) -> bool:
-        """Write all that is left of a closed log at once, if there is a short way; say so."""
-        return False
-
     # What each way of framing does in its own manner.
 
     def _paused(self) -> bool:
@@ -156,11 +143,11 @@ class View(Follower):
 class StreamView(View, Streamed):
     """A view that is the body of one streamed answer, with heartbeats in its silences.
 
-    With a `style` that the compiled module has, batches go to it the short way, through its
-    outlet.  With none, it is woken for each and frames it itself.
+    With no `style` it frames each batch itself.
     """
 
     style: ClassVar[int | None] = RAW
+    room: ClassVar[int] = PORTION
     # Seconds without a word after which the first heartbeat is due, and with it the head.
     first_silence: ClassVar[float] = HEARTBEAT
 
@@ -176,22 +163,6 @@ class StreamView(View, Streamed):
             self._say(b"retry: %d\n\n" % random.randrange(*COMEBACK))
             self._reply.end(b"")
             self.leave()
-
-    def ready(self) -> None:
-        """Have an outlet from now on, if at all: the first entry is about to come."""
-        reply = self._reply
-        if not reply.status and self.style is not None and not reply.paused:
-            self._start()
-
-    def _start(self) -> None:
-        """Let the head of the answer go out, with the first piece."""
-        if self.style is None:
-            self._reply.start(200, self._fields())
-        else:
-            epoch = self._live.log.epoch.encode()
-            outlet = self._reply.start(200, self._fields(), style=self.style, epoch=epoch)
-            outlet.cursor = self._cursor
-            self.outlet = outlet
 
     def _fields(self) -> bytes:
         more = self._more
@@ -228,16 +199,6 @@ class StreamView(View, Streamed):
                 return
             self._start()
         self._reply.end(self._framed(portion) + self._ending())
-
-    def _end_at_once(self) -> bool:
-        live, outlet = self._live, self.outlet
-        if outlet is None or live.producer is None:  # of what people write, some is for others
-            return False
-        rest = outlet.rest(live.log, PORTION)
-        if rest is None:
-            return False
-        self._reply.end(rest + self._ending())
-        return True
 
     def _refused(self) -> bool:
         """Answer with a status, if the log has nothing but an error; say whether it was so."""
