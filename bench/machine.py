@@ -4,7 +4,7 @@ import contextlib
 import os
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 
 import targets
@@ -50,9 +50,11 @@ def lost(core: int, seconds: float, clock: Callable[[], float] = time.perf_count
     return taken / seconds
 
 
-def stolen_ns(stat: Path = Path("/proc/stat")) -> int:
-    """Return the time that the cores of this machine had work and the host ran others, so far."""
-    ticks = int(stat.read_text().split(maxsplit=9)[8])  # of all cores: the first line
+def stolen_ns(cores: Set[int], stat: Path = Path("/proc/stat")) -> int:
+    """Return the time that any of these cores had work and the host ran others, so far."""
+    lines = [line.split() for line in stat.read_text().splitlines()]
+    names = {f"cpu{core}" for core in cores}
+    ticks = sum(int(fields[8]) for fields in lines if fields[0] in names)
     return ticks * 10**9 // os.sysconf("SC_CLK_TCK")
 
 

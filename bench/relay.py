@@ -13,11 +13,10 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import loadgen
@@ -25,6 +24,7 @@ import machine
 import targets
 from loadgen import Load, LoadError
 from programs import LOADGEN, BuildError
+from rounds import Figures, Round, Rounds, most, undisturbed
 from targets import TARGETS, UPSTREAMS, StartError, Target
 
 
@@ -33,11 +33,6 @@ from targets import TARGETS, UPSTREAMS, StartError, Target
 BUSY = 0.85
 # Above this share of the proxy's core, what others did there has slowed it and cooled its caches.
 DISTURBED = 0.05
-# Above this share of a measurement, time that the host gave to others while we had work is what
-# the slowest hundredth waited for, and cools the caches behind it.
-STOLEN = 0.005
-# Rounds that are measured anew for that, for each that is wanted: it comes and goes by minutes.
-AGAIN = 2
 # Seconds in which the machine is looked at.
 PROBE = 1.0
 # Enough to import, open pools and fill caches; the same for everybody.
@@ -100,8 +95,6 @@ COLUMNS = {
 # Digits behind the point, where it is not one.
 DIGITS = {"ratio": 2, "to_passed": 2, "far_core": 2, "others": 2, "stolen": 3, "per_second": 0}
 
-Figures = dict[str, float]
-
 
 def scenarios(duration: float) -> dict[str, Scenario]:
     """Return the scenarios by name; those that last, last `duration` seconds."""
@@ -145,10 +138,11 @@ def _memory(load: Load, target: Target) -> Figures:
 
 def _cost(scenario: Scenario, target: Target, upstream: Target) -> Figures:
     ours, theirs, all_on_core = target.cpu_ns(), upstream.cpu_ns(), target.core_busy_ns()
-    stolen = machine.stolen_ns()
+    cores = set(targets.cores())
+    stolen = machine.stolen_ns(cores)
     report = loadgen.run(target.port, scenario.load)
     ours, theirs = target.cpu_ns() - ours, upstream.cpu_ns() - theirs
-    stolen = machine.stolen_ns() - stolen
+    stolen = machine.stolen_ns(cores) - stolen
     others = (target.core_busy_ns() - all_on_core - ours) / 1e9
     units = report["events" if scenario.unit == "event" else "answers"]
     figures = {
@@ -166,7 +160,7 @@ def _cost(scenario: Scenario, target: Target, upstream: Target) -> Figures:
     return figures
 
 
-def compare(one_round: dict[str, Figures]) -> None:
+def compare(one_round: Round) -> None:
     """Add to each target's figures how they relate to nginx's and to the direct way's."""
     for name, figures in one_round.items():
         for figure in ("cpu_us", "kb"):
@@ -180,15 +174,7 @@ def compare(one_round: dict[str, Figures]) -> None:
                 figures[f"added_{key}"] = figures[key] - one_round["direct"][key]
 
 
-def middle(rounds: list[dict[str, Figures]]) -> dict[str, Figures]:
-    """Return the median of every figure over the rounds."""
-    return {
-        name: {key: median(one[name][key] for one in rounds) for key in figures}
-        for name, figures in rounds[0].items()
-    }
-
-
-def run_round(scenario: Scenario, names: list[str], kind: str) -> dict[str, Figures]:
+def run_round(scenario: Scenario, names: list[str], kind: str) -> Round:
     """Measure the targets in turn, each freshly started before an upstream of this kind."""
     near, far, load_core = targets.cores()
     results = {}
@@ -201,32 +187,10 @@ def run_round(scenario: Scenario, names: list[str], kind: str) -> dict[str, Figu
     return results
 
 
-def undisturbed(
-    run: Callable[[], dict[str, Figures]], wanted: int
-) -> tuple[list[dict[str, Figures]], int]:
-    """Return so many rounds, and how many were left out: the host had our cores meanwhile.
-
-    What was measured does not decide it.  On a host that is never quiet the last ones count.
-    """
-    rounds: list[dict[str, Figures]] = []
-    left_out = 0
-    while len(rounds) < wanted:
-        one = run()
-        if _most(one, "stolen") > STOLEN and left_out < AGAIN * wanted:
-            left_out += 1
-        else:
-            rounds.append(one)
-    return rounds, left_out
-
-
-def _most(results: dict[str, Figures], figure: str) -> float:
-    return max(figures.get(figure, 0.0) for figures in results.values())
-
-
 # --- telling -----------------------------------------------------------------------------------
 
 
-def table(scenario: Scenario, results: dict[str, Figures]) -> str:
+def table(scenario: Scenario, results: Round) -> str:
     """Return the results as a Markdown table."""
     known = set().union(*results.values())
     columns = {key: title for key, title in COLUMNS.items() if key in known}
@@ -259,22 +223,24 @@ def _verdict(word: str, value: float, limit: float) -> str:
     return f"{word} ≤ {limit:g} {'pass' if value <= limit else 'FAIL'}"
 
 
-def warnings(results: dict[str, Figures], left_out: int) -> Iterator[str]:
+def warnings(rounds: Rounds) -> Iterator[str]:
     """Yield what is to be known by who reads these figures."""
-    if left_out:
-        yield f"Left out, measured anew: {left_out} of the rounds, in which the host had our cores."
-    if _most(results, "stolen") > STOLEN:
-        yield "The host gave our cores to others all the time: do not trust these figures."
-    if _most(results, "far_core") > BUSY:
+    results = rounds.middle()
+    if rounds.left_out:
+        yield f"The host had our cores in {len(rounds.left_out)} more rounds, which do not count."
+    if rounds.spoilt:
+        yield f"It had them in {rounds.spoilt} of those that do: do not trust these figures."
+    if most(results, "far_core") > BUSY:
         yield "Upstream and load generator filled their core: do not trust these latencies."
-    if _most(results, "others") > DISTURBED:
+    if most(results, "others") > DISTURBED:
         yield "Other processes worked on the proxy's core: do not trust these figures."
 
 
-def report(scenario: Scenario, results: dict[str, Figures], left_out: int) -> None:
+def report(scenario: Scenario, rounds: Rounds) -> None:
     """Print what was measured in one scenario."""
+    results = rounds.middle()
     print(table(scenario, results))
-    for warning in warnings(results, left_out):
+    for warning in warnings(rounds):
         print(f"\n{warning}")
     for name in ("headgate", "translated"):
         for line in verdicts(scenario.name, results.get(name, {}), name):
@@ -303,7 +269,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--upstream", default="c", choices=UPSTREAMS, help="who is relayed")
     parser.add_argument("--rounds", default=3, type=int, help="take the median of so many")
     parser.add_argument("--duration", default=10.0, type=float, help="seconds per measurement")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every round there")
     options = parser.parse_args()
     if "translated" in options.targets and options.upstream != "mock":
         parser.error("translated: only the mock speaks another dialect; add --upstream mock")
@@ -326,9 +292,9 @@ def _run_all(options: argparse.Namespace) -> dict[str, Any]:
     for name in options.scenarios:
         scenario = scenarios(options.duration)[name]
         run = partial(run_round, scenario, options.targets, options.upstream)
-        rounds, left_out = undisturbed(run, options.rounds)
-        report(scenario, middle(rounds), left_out)
-        everything[name] = rounds
+        rounds = undisturbed(run, options.rounds)
+        report(scenario, rounds)
+        everything[name] = asdict(rounds)
     return everything
 
 

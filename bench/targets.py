@@ -90,11 +90,11 @@ class Target:
         return sum(_cpu_ns(pid) for pid in self._pids())
 
     def core_busy_ns(self) -> int:
-        """Return the time for which its core has worked so far, for whomever."""
+        """Return the time for which its core has worked so far, for whomever on this machine."""
         lines = Path("/proc/stat").read_text().splitlines()
         ticks = next(line.split()[1:] for line in lines if line.startswith(f"cpu{self.core} "))
-        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, ticks[:8])
-        busy = user + nice + system + irq + softirq + steal
+        user, nice, system, _idle, _iowait, irq, softirq = map(int, ticks[:7])
+        busy = user + nice + system + irq + softirq
         return busy * 10**9 // os.sysconf("SC_CLK_TCK")
 
     def resident_bytes(self) -> int:

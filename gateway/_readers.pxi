@@ -117,7 +117,7 @@ cdef class Follower:
 
     def attach(self):
         """Begin to follow the log, with what is in it already."""
-        cdef Entries log = self._live.log
+        cdef Entries log = <Entries?>self._live.log
         self._attached = True
         self._live.follow(self)
         if log.tail > self._cursor or log.closed:
@@ -128,9 +128,10 @@ cdef class Follower:
 
     def wake(self):
         """Take what is new in the log, and its end."""
-        cdef Entries log = self._live.log
+        cdef Entries log
         if not self._attached:
             return
+        log = <Entries?>self._live.log
         if log.closed and self._end_at_once(log):
             self.leave()
         else:
@@ -196,9 +197,9 @@ cdef class Streamed(Follower):
         if self.style is None:
             self._reply.start(200, self._fields())
         else:
-            log = self._live.log
+            log = <Entries?>self._live.log
             epoch = (<str>log.epoch).encode()
-            outlet = self._reply.start(200, self._fields(), self.style, epoch)
+            outlet = <Outlet?>self._reply.start(200, self._fields(), self.style, epoch)
             outlet.cursor = self._cursor
             self.outlet = outlet
 

@@ -145,6 +145,8 @@ class Outlet:
 class _Live(Protocol):
     @property
     def log(self) -> Entries: ...
+    @property
+    def producer(self) -> object: ...
 
 @disjoint_base
 class Follower:
@@ -178,6 +180,12 @@ class _Young(Protocol):
 class _Reply(Protocol):
     on_gone: Callable[[], None] | None
     on_writable: Callable[[], None] | None
+    @property
+    def status(self) -> int: ...
+    @property
+    def paused(self) -> bool: ...
+    def start(self, status: int, fields: bytes, style: int = ..., epoch: bytes = ...) -> Outlet: ...
+    def end(self, data: bytes) -> None: ...
 
 @disjoint_base
 class Streamed(Follower):

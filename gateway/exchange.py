@@ -37,7 +37,7 @@ class Taker(Protocol):
 class Exchange:
     """A request on its way, and its time limits."""
 
-    # No Struct, like whatever is written to often: Python takes the short way to slots only.
+    # No Struct: that has a `__setattr__` of its own, and Python 3.11 no short way to write to it.
     __slots__ = (
         "_alarm", "_asked", "_clock", "_connection", "_keep_alive", "_loop", "_opening", "_paused",
         "_request", "_resumed", "began", "clean", "provider", "retried", "sent", "taker", "waited",

@@ -120,6 +120,7 @@ class Wire(Protocol):
 class Reply:
     """The answer to one client request.  Its calls are harmless once the client is gone."""
 
+    # No Struct, for the same reason as `Exchange`: it is written to often.
     __slots__ = (
         "_outlet", "_paused", "_sent", "_successor", "_wire",
         "ended", "error_body", "fields", "http10", "method", "on_gone", "on_writable",

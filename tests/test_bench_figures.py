@@ -45,33 +45,45 @@ def test_without_nginx_there_is_no_ratio(relay: ModuleType) -> None:
 
 
 def test_the_middle_of_the_rounds_is_told(relay: ModuleType) -> None:
-    rounds = [{"nginx": {"cpu_us": cost}} for cost in (9.0, 30.0, 10.0)]
+    rounds = relay.Rounds([{"nginx": {"cpu_us": cost}} for cost in (9.0, 30.0, 10.0)])
 
-    assert relay.middle(rounds) == {"nginx": {"cpu_us": 10.0}}
+    assert rounds.middle() == {"nginx": {"cpu_us": 10.0}}
 
 
-def rounds_of(*stolen: float) -> Callable[[], dict[str, dict[str, float]]]:
-    """Return what gives a round for each share that the host took in it, one after the other."""
+def rounds_of(*stolen: tuple[float, float]) -> Callable[[], dict[str, dict[str, float]]]:
+    """Return what gives a round for each pair of shares that the host took of two targets."""
     shares = iter(stolen)
-    return lambda: {"nginx": {"stolen": next(shares)}, "headgate": {"stolen": 0.0}}
+
+    def run() -> dict[str, dict[str, float]]:
+        nginx, ours = next(shares)
+        return {"nginx": {"stolen": nginx}, "headgate": {"stolen": ours}}
+
+    return run
 
 
 def test_a_round_in_which_the_host_had_our_cores_is_measured_anew(relay: ModuleType) -> None:
-    rounds, left_out = relay.undisturbed(rounds_of(0.0, 0.2, 0.001), 2)
+    rounds = relay.undisturbed(rounds_of((0.0, 0.0), (0.0, 0.2), (0.001, 0.0)), 2)
 
-    assert [one["nginx"]["stolen"] for one in rounds] == [0.0, 0.001]
-    assert left_out == 1
-    assert list(relay.warnings(rounds[1], left_out)) == [
-        "Left out, measured anew: 1 of the rounds, in which the host had our cores."
+    assert [one["nginx"]["stolen"] for one in rounds.counted] == [0.0, 0.001]
+    assert [one["headgate"]["stolen"] for one in rounds.left_out] == [0.2]
+    assert list(relay.warnings(rounds)) == [
+        "The host had our cores in 1 more rounds, which do not count."
     ]
 
 
-def test_on_a_host_that_is_never_quiet_the_last_rounds_count(relay: ModuleType) -> None:
-    rounds, left_out = relay.undisturbed(rounds_of(0.1, 0.2, 0.3, 0.4, 0.5, 0.6), 2)
+def test_on_a_host_that_is_never_quiet_the_last_rounds_count_and_are_not_trusted(
+    relay: ModuleType,
+) -> None:
+    # Of whom it took more is another in each: the median of neither says so.
+    never = [(0.1, 0.0), (0.2, 0.0), (0.3, 0.0), (0.4, 0.0), (0.5, 0.0), (0.6, 0.0)]
+    rounds = relay.undisturbed(rounds_of(*never, (0.7, 0.0), (0.0, 0.8), (0.0, 0.0)), 3)
 
-    assert [one["nginx"]["stolen"] for one in rounds] == [0.5, 0.6]
-    assert left_out == relay.AGAIN * 2
-    assert "do not trust" in list(relay.warnings(rounds[0], left_out))[1]
+    assert [one["nginx"]["stolen"] for one in rounds.counted] == [0.7, 0.0, 0.0]
+    assert len(rounds.left_out) == 6
+    assert rounds.middle()["nginx"]["stolen"] == 0.0
+    assert list(relay.warnings(rounds))[1:] == [
+        "It had them in 2 of those that do: do not trust these figures."
+    ]
 
 
 def test_each_goal_gets_its_verdict(relay: ModuleType) -> None:

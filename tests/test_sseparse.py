@@ -57,6 +57,8 @@ def told(parser: EventParser, batches: list[Batch | None]) -> oracle.Story:
     assert parser.size == len(data)
     fault = parser.fault.kind if parser.fault else ""
     assert parser.attention == bool(parser.done or parser.ended or fault or parser.error)
+    assert parser.complete == bool(parser.done and parser.finish and parser.error is None)
+    assert parser.clean == (parser.ended and not parser.surplus)
     return oracle.Story(
         data, parser.events, parser.done, parser.ended, parser.surplus, fault, parser.error,
         parser.error_at, parser.finish, parser.usage,

@@ -88,7 +88,7 @@ class View(Follower):
     _desk: Desk
 
     def _catch_up(self) -> None:
-        """Take what is new in the log, and its end."""
+        """Take what is new in the log, and its end, a portion at a time."""
         log, cursor = self._live.log, self.cursor
         if cursor < log.base:
             self.cut()  # a channel does not wait for its readers
@@ -147,7 +147,7 @@ class StreamView(View, Streamed):
     """
 
     style: ClassVar[int | None] = RAW
-    room: ClassVar[int] = PORTION
+    room: ClassVar[int] = PORTION  # of the end of a log, for the compiled part
     # Seconds without a word after which the first heartbeat is due, and with it the head.
     first_silence: ClassVar[float] = HEARTBEAT
 
@@ -203,10 +203,6 @@ class StreamView(View, Streamed):
     def _refused(self) -> bool:
         """Answer with a status, if the log has nothing but an error; say whether it was so."""
         return False
-
-    def _ending(self) -> bytes:
-        """Return what says that the log is closed."""
-        raise NotImplementedError
 
     def _heartbeat(self) -> bytes:
         return COMMENT
