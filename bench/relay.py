@@ -126,7 +126,7 @@ def measure(scenario: Scenario, target: Target, upstream: Target, core: int) -> 
         loadgen.run(target.port, replace(WARM_UP, said=scenario.load.said))
         if scenario.load.mode == "open":
             return _memory(scenario.load, target)
-        return _cost(scenario, target, upstream)
+        return _cost(scenario, target, upstream, core)
 
 
 def _memory(load: Load, target: Target) -> Figures:
@@ -136,9 +136,9 @@ def _memory(load: Load, target: Target) -> Figures:
     return {"kb": grown / 1024 / load.connections} if target.pid else {}
 
 
-def _cost(scenario: Scenario, target: Target, upstream: Target) -> Figures:
+def _cost(scenario: Scenario, target: Target, upstream: Target, core: int) -> Figures:
     ours, theirs, all_on_core = target.cpu_ns(), upstream.cpu_ns(), target.core_busy_ns()
-    cores = set(targets.cores())
+    cores = {target.core, upstream.core, core}
     stolen = machine.stolen_ns(cores)
     report = loadgen.run(target.port, scenario.load)
     ours, theirs = target.cpu_ns() - ours, upstream.cpu_ns() - theirs

@@ -121,6 +121,17 @@ def test_an_upstream_gives_what_the_load_generator_asks_for(
             assert relay.loadgen.run(provider.port, asked)["answers"] == connections
 
 
+@pytest.mark.usefixtures("program")
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="the bench needs two cores")
+def test_a_round_measures_each_target(relay: ModuleType) -> None:
+    few = relay.Load("stream", connections=2, tokens=3)
+    asked = relay.Scenario("S", "few", few, "stream", paced=True)
+    found = relay.run_round(asked, ["direct", "headgate"], "c")
+
+    assert set(found["direct"]) >= {"per_second", "p99_us", "stolen"}
+    assert found["headgate"]["cpu_us"] > 0
+
+
 def said(port: int, body: bytes, end: bytes) -> bytes:
     """Return an answer from its first byte to `end`, without the clock's part in it."""
     head = b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body)
