@@ -124,7 +124,7 @@ def test_an_upstream_gives_what_the_load_generator_asks_for(
 @pytest.mark.usefixtures("program")
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="the bench needs two cores")
 def test_a_round_measures_each_target(relay: ModuleType) -> None:
-    few = relay.Load("stream", connections=2, tokens=3)
+    few = relay.Load("stream", connections=2, tokens=3, interval=20)
     asked = relay.Scenario("S", "few", few, "stream", paced=True)
     found = relay.run_round(asked, ["direct", "headgate"], "c")
 
