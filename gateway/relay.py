@@ -106,9 +106,7 @@ class Job:
         """What stands over the answer where the provider says nothing."""
         now = int(self._desk.wall())
         record = self._record
-        return Heading(
-            record.request_id, record.model, now, self._wants_usage, self._functions
-        )
+        return Heading(record.request_id, record.model, now, self._wants_usage, self._functions)
 
     @property
     def stage(self) -> Stage:
@@ -316,10 +314,9 @@ class Job:
         except Exception as defect:  # whoever waits is not to wait for ever
             self._desk.log.crash(defect)
             self._break_off()
-        desk = self._desk
-        clock = desk.clock
+        clock, ledger = self._desk.clock, self._desk.ledger
         self._ended = clock()
-        desk.ledger.enter(self)
+        ledger.enter(self)
 
     def _fail(self, error: Exception) -> None:
         if error is not self._stopped:
