@@ -237,15 +237,7 @@ class Awaited(Exchange):
 
     __slots__ = ("_head",)
 
-    def __init__(
-        self,
-        provider: Provider,
-        loop: asyncio.AbstractEventLoop,
-        clock: Callable[[], float],
-        began: float,
-    ) -> None:
-        super().__init__(provider, loop, clock, began)
-        self._head: asyncio.Future[ResponseHead] | None = None
+    _head: asyncio.Future[ResponseHead]  # once something was sent: nothing is answered before
 
     def head(self, request: bytes) -> asyncio.Future[ResponseHead]:
         """Send a request and return the future of its answer's head."""
@@ -260,12 +252,10 @@ class Awaited(Exchange):
         return body
 
     def _answered(self, head: ResponseHead) -> None:
-        if self._head is not None:
-            _settle(self._head, head)
+        _settle(self._head, head)
 
     def _unanswered(self, error: Exception) -> None:
-        if self._head is not None:
-            _settle(self._head, error)
+        _settle(self._head, error)
 
 
 def _settle(future: asyncio.Future[T], outcome: T | Exception) -> None:
